@@ -1,0 +1,42 @@
+# make demo   restores a sample picture, from nothing
+# make test   runs the tests
+# make check  runs linter, type checker and import contract
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: venv demo check test slow bench clean
+
+venv: $(VENV)/.installed
+
+# spandrel is the independent NAFNet that the tests compare with. Its torchvision requirement has no wheel that
+# fits a CPU build of torch, and only its architecture files are used, so it comes without its requirements.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps 'spandrel>=0.4.2,<0.5'
+	touch $@
+
+demo:
+	test -x $(BIN)/nafdeploy || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/nafdeploy || $(BIN)/python -m pip install --quiet --editable '.[export,demo]'
+	$(BIN)/nafdeploy export --iters 3 -o demo
+	$(BIN)/nafdeploy demo --model demo/denoise-light-n3-dynamic-fp32.onnx -o demo
+
+check: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: venv
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+slow: venv
+	$(BIN)/python -m pytest -m slow
+
+bench: venv
+	$(BIN)/nafdeploy bench medium --iters 5
+
+clean:
+	rm -rf $(VENV) demo dist runs

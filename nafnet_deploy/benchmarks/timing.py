@@ -1,0 +1,66 @@
+"""Times callables against each other in interleaved rounds."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from nafnet_deploy.errors import UsageError
+
+
+def round_order(names: Sequence[str], round_number: int) -> tuple[str, ...]:
+    """Who runs when in a round: the list turned by one place per round (A B, B A, A B, ...).
+
+    Over as many rounds as there are names, each takes every place once, so a machine that speeds up or slows
+    down within rounds favours nobody.
+    """
+    turn = round_number % len(names)
+    return (*names[turn:], *names[:turn])
+
+
+def time_interleaved(
+    callables: Mapping[str, Callable[[], object]],
+    runs: int,
+    warmup: int,
+    on_turn: Callable[[], None] | None = None,
+) -> dict[str, tuple[int, ...]]:
+    """Runs every callable once per round and measures each turn.
+
+    Args:
+        callables: what to time, by name.
+        runs: timed rounds, 1 or more.
+        warmup: rounds before them whose times are dropped.
+        on_turn: called after each turn, outside the measured time.
+
+    Returns:
+        Per name the nanoseconds of its turns, in round order. The garbage collector is off meanwhile.
+
+    Raises:
+        UsageError: no rounds, a negative warm-up or nothing to time.
+    """
+    if runs < 1 or warmup < 0 or not callables:
+        raise UsageError(
+            f"{runs} runs after {warmup} warm-up rounds of {len(callables)} engines cannot be timed.",
+            "Use --runs 1 or more, --warmup 0 or more and at least one engine.",
+        )
+    names = tuple(callables)
+    times: dict[str, list[int]] = {name: [] for name in names}
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(-warmup, runs):
+            for name in round_order(names, number):
+                call = callables[name]
+                start = time.perf_counter_ns()
+                call()
+                elapsed = time.perf_counter_ns() - start
+                if number >= 0:
+                    times[name].append(elapsed)
+                if on_turn is not None:
+                    on_turn()
+    finally:
+        if collecting:
+            gc.enable()
+    return {name: tuple(values) for name, values in times.items()}

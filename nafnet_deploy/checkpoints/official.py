@@ -1,0 +1,160 @@
+"""Reader of the published `.pth` checkpoints of NAFNet; the configuration is found from names and shapes."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nafnet_deploy.checkpoints.store import Checkpoint, check_fit
+from nafnet_deploy.config import ModelConfig
+from nafnet_deploy.errors import CheckpointError, ConfigError
+from nafnet_deploy.manifest import sha256_of
+
+CONTAINERS = ("params_ema", "params", "model_state_dict", "state_dict", "model", "net")
+"""Keys under which training codes put the weights; averaged weights first, as their authors evaluate them."""
+PREFIXES = ("module.", "netG.")
+"""What wrappers put before every name."""
+FAMILIES = (
+    ("patch_embed.proj.weight", "encoder_level1.", "Restormer"),
+    ("conv_first.weight", "layers.0.residual_group.", "SwinIR"),
+    ("conv_first.weight", "body.0.rdb1.", "an RRDB network (ESRGAN)"),
+    ("layer1.0.conv1.weight", "fc.weight", "a ResNet classifier"),
+    ("intro.weight", "body.0.", "NAFSSR"),
+)
+"""Foreign networks by two telling beginnings of names."""
+NAMED = 3
+"""How many names a message shows."""
+
+
+def load_official(path: Path) -> Checkpoint:
+    """Reads an official `.pth`; never executes anything in it.
+
+    Weights come back as float32. `name` is the file's stem and `task` is empty: the file tells neither.
+
+    Raises:
+        CheckpointError: missing, damaged, holding anything but tensors and plain values, or not a NAFNet.
+    """
+    weights, container = find_weights(_unpickle(path), path)
+    config = infer_config(weights, path)
+    check_fit(weights, config, str(path))
+    provenance = {"source": path.name, "sha256": sha256_of(path), "container": container}
+    return Checkpoint({k: v.float() for k, v in weights.items()}, config, path.stem, "", provenance)
+
+
+def _unpickle(path: Path) -> Any:
+    if not path.is_file():
+        raise CheckpointError(f"{path} does not exist or is not a file.", "Check the path.")
+    try:
+        with warnings.catch_warnings():  # its warnings repeat what the errors below say
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        what = f"holds more than weights ({named[1]})" if named else "is not a plain table of weights"
+        raise CheckpointError(
+            f"{path} {what}; it was refused and nothing in it was run.",
+            "Ask its author for a file with tensors only.",
+        ) from error
+    # Whatever else the reader throws at a damaged file is not documented, hence the wide net.
+    except Exception as error:
+        if "TorchScript" in str(error):
+            raise CheckpointError(
+                f"{path} is a TorchScript program, not a checkpoint; it was refused.", "Give the .pth it was made from."
+            ) from error
+        raise CheckpointError(f"{path} is not a readable PyTorch checkpoint.", "Copy or download it again.") from error
+
+
+def find_weights(loaded: Any, path: Path) -> tuple[dict[str, Tensor], str]:
+    """The state dict in what a `.pth` held, without prefixes, and the name of its container (`bare` for none).
+
+    Raises:
+        CheckpointError: no table of tensors is there.
+    """
+    container = "bare"
+    if isinstance(loaded, Mapping):
+        for key in CONTAINERS:
+            if isinstance(loaded.get(key), Mapping):
+                loaded, container = loaded[key], key
+                break
+    if not (
+        isinstance(loaded, Mapping)
+        and loaded
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in loaded.items())
+    ):
+        raise CheckpointError(
+            f"{path} holds no table of weights.", f"Known places: {', '.join(CONTAINERS)}, or the table itself."
+        )
+    weights = dict(loaded)
+    for _ in PREFIXES:  # they come in either order
+        for prefix in PREFIXES:
+            if all(k.startswith(prefix) for k in weights):
+                weights = {k.removeprefix(prefix): v for k, v in weights.items()}
+    return weights, container
+
+
+def infer_config(weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
+    """The NAFNet that a state dict belongs to: blocks counted per stage, width and channels from `intro`.
+
+    Raises:
+        CheckpointError: the weights belong to another network, or a block is missing.
+    """
+    names = list(weights)
+    if any(".se." in name for name in names) and any(name.startswith("middle_blks.") for name in names):
+        raise CheckpointError(
+            f"{path} is the Baseline ablation of NAFNet (channel attention, keys `se.`); this version reads NAFNet.",
+            "Take a checkpoint whose name begins with NAFNet.",
+        )
+    intro = weights.get("intro.weight")
+    starts = ("ending.weight", "downs.0.weight", "ups.0.0.weight")
+    if intro is None or intro.dim() != 4 or any(k not in weights for k in starts):
+        raise _foreign(names, path)
+    levels = _count((m[1] for k in names if (m := re.match(r"downs\.(\d+)\.", k))), path, "downs")
+
+    def blocks(stage: str) -> int:
+        pattern = re.compile(re.escape(stage) + r"\.(\d+)\.")
+        return _count((m[1] for k in names if (m := pattern.match(k))), path, stage)
+
+    try:
+        return ModelConfig(
+            architecture="nafnet",
+            width=intro.shape[0],
+            channels=intro.shape[1],
+            encoder_blocks=tuple(blocks(f"encoders.{level}") for level in range(levels)),
+            middle_blocks=blocks("middle_blks"),
+            decoder_blocks=tuple(blocks(f"decoders.{level}") for level in range(levels)),
+        )
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error.message} {error.mend}", "The file is damaged.") from error
+
+
+def _count(numbers: Iterable[str], path: Path, stage: str) -> int:
+    """How many different numbers there are; they must run from 0 without a gap."""
+    found = {int(n) for n in numbers}
+    gaps = sorted(set(range(len(found))) - found)
+    if gaps:
+        raise CheckpointError(
+            f"{path}: {stage}.{gaps[0]} is missing although {stage}.{max(found)} is there.",
+            "The checkpoint is incomplete: download it again.",
+        )
+    return len(found)
+
+
+def _foreign(names: list[str], path: Path) -> CheckpointError:
+    for first, second, family in FAMILIES:
+        if first in names and any(name.startswith(second) for name in names):
+            found = family
+            break
+    else:
+        found = "an unknown network"
+    shown = ", ".join(names[:NAMED])
+    return CheckpointError(
+        f"{path} is not a NAFNet but {found}: {len(names)} tensors, among them {shown}.",
+        "Give a NAFNet checkpoint (its tensors begin with intro, encoders, middle_blks, decoders, ending).",
+    )

@@ -1,0 +1,59 @@
+"""What every command prints with: machine output on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from nafnet_deploy.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+
+def stderr() -> Console:
+    """The console for people."""
+    from rich.console import Console
+
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def say(line: str) -> None:
+    """One plain line on stderr."""
+    print(line, file=sys.stderr)
+
+
+def show(table: Table) -> None:
+    """A table on stderr, at least 100 columns wide where the width is unknown."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console = Console(stderr=True, width=120)
+    console.print(table)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A progress bar on stderr; silent when stderr is not a terminal, gone when done."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = stderr()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield bar
+
+
+def positive(value: int | None, option: str) -> int | None:
+    """`value` itself when it is None or 1 and more.
+
+    Raises:
+        ConfigError: it is 0 or negative.
+    """
+    if value is not None and value < 1:
+        raise ConfigError(f"{option} {value} is impossible.", f"Use {option} 1 or more.")
+    return value

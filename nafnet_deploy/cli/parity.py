@@ -1,0 +1,54 @@
+"""`nafdeploy parity`: does the graph compute what the network computes?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from nafnet_deploy.cli.console import progress, say, show
+from nafnet_deploy.released import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from nafnet_deploy.parity.run import Pictures
+
+
+def parity(
+    bundle: str = typer.Argument(DEFAULT_MODEL, help="A released model or an exported .onnx file."),
+    model: str | None = typer.Option(
+        None, "-m", "--model", help="Checkpoint to compare with, in PyTorch. [default: the bundle's golden file]"
+    ),
+    json_out: bool = typer.Option(False, "--json", help="Print the report as JSON on stdout."),
+) -> None:
+    """Compare a graph with its network, iteration by iteration. Exit code 5 when they differ."""
+    from nafnet_deploy.errors import ParityError
+    from nafnet_deploy.parity.run import run_parity
+    from nafnet_deploy.released import find_bundle
+
+    found = find_bundle(bundle)
+    with progress() as bar:
+        task = bar.add_task("parity", total=None)
+        report = run_parity(
+            found,
+            None if model is None else pytorch(model),
+            on_progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if json_out:
+        print(report.to_json(), end="")
+    else:
+        show(report.table())
+    if not report:
+        raise ParityError(report.verdict(), "Export again from the checkpoint that you mean.")
+    say(report.verdict())
+
+
+def pytorch(model: str) -> Pictures:
+    """A checkpoint's network in FP32 PyTorch, as the reference of a comparison."""
+    from nafnet_deploy.errors import MissingDependency
+
+    try:
+        from nafnet_deploy.checkpoints.catalogue import load_model
+        from nafnet_deploy.export.run import reference
+    except ModuleNotFoundError as error:
+        raise MissingDependency(error.name or "torch", "export", "to run the network in PyTorch") from error
+    return reference(load_model(model).network())

@@ -1,0 +1,73 @@
+"""`nafdeploy run`: pictures in, restored pictures out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from nafnet_deploy.cli.console import positive, progress, say
+from nafnet_deploy.released import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from nafnet_deploy.runtime.restorer import Restorer
+
+
+def run(
+    source: Path = typer.Argument(..., metavar="IMAGE|DIR", help="A picture, or a folder of pictures."),
+    out: Path | None = typer.Option(None, "-o", "--out", help="File or folder of the result. [default: beside IMAGE]"),
+    model: str = typer.Option(DEFAULT_MODEL, "-m", "--model", help="A released model or an exported .onnx file."),
+    iters: int | None = typer.Option(None, help="Reasoning iterations N. [default: the model's]"),
+    tile: str = typer.Option("auto", help="auto, off, or the side of a square tile in pixels."),
+    overlap: int | None = typer.Option(None, help="Pixels that tiles share. [default: the model's]"),
+    threads: int | None = typer.Option(None, help="CPU threads. [default: one per core]"),
+) -> None:
+    """Restore a picture, or every picture of a folder."""
+    from nafnet_deploy.engines.registry import open_engine
+    from nafnet_deploy.errors import UsageError
+    from nafnet_deploy.released import find_bundle
+    from nafnet_deploy.runtime.restorer import Restorer
+
+    if not source.exists():
+        raise UsageError(f"{source} does not exist.", "Check the path.")
+    bundle = find_bundle(model)
+    iterations = positive(iters, "--iters") or bundle.manifest.default_iterations
+    side = int(tile) if tile.isdecimal() else tile
+    with open_engine("onnxruntime", bundle, iterations, positive(threads, "--threads")) as engine:
+        restorer = Restorer(engine, bundle.manifest, side, overlap)
+        if source.is_dir():
+            _folder(restorer, source, out)
+        else:
+            _file(restorer, source, out)
+
+
+def _file(restorer: Restorer, source: Path, out: Path | None) -> None:
+    from nafnet_deploy.runtime.folder import default_target, restore_file
+
+    target = default_target(source) if out is None else out
+    if target.is_dir():
+        target = target / default_target(source).name
+    with progress() as bar:
+        task = bar.add_task(source.name, total=None)
+        restore_file(restorer, source, target, lambda done, total: bar.update(task, completed=done, total=total))
+    say(f"{source} -> {target}")
+
+
+def _folder(restorer: Restorer, source: Path, out: Path | None) -> None:
+    from nafnet_deploy.runtime.folder import default_target, restore_folder
+
+    target = default_target(source) if out is None else out
+    with progress() as bar:
+        task = bar.add_task(source.name, total=None)
+        result = restore_folder(
+            restorer,
+            source,
+            target,
+            lambda path, number, total: bar.update(task, description=path.name, completed=number - 1, total=total),
+        )
+    say(f"{source} -> {target}: {len(result.restored)} restored, {len(result.failed)} failed")
+    for failure in result.failed:
+        say(f"  {failure.source.name}: {failure.error}")
+    if result.failed:
+        raise typer.Exit(2)

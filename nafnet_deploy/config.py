@@ -1,0 +1,186 @@
+"""Frozen settings, and a strict reader that turns tables (TOML, JSON) into them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nafnet_deploy.errors import ConfigError
+
+ARCHITECTURES = ("nafnet", "nafnet-rr")
+POSITIONS = ("encoder", "middle", "decoder")
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The hyper-parameters that rebuild a network. Travels in every checkpoint and manifest."""
+
+    architecture: str = "nafnet"
+    """`nafnet` (Chen et al., ECCV 2022) or `nafnet-rr` (the same body with reasoning units)."""
+    width: int = 32
+    """Channels at full resolution; each level doubles them."""
+    encoder_blocks: tuple[int, ...] = (1, 1, 1, 28)
+    """NAFBlocks per encoder level, finest first. Its length is the number of levels."""
+    middle_blocks: int = 1
+    """NAFBlocks at the coarsest resolution."""
+    decoder_blocks: tuple[int, ...] = (1, 1, 1, 1)
+    """NAFBlocks per decoder level, coarsest first."""
+    channels: int = 3
+    """Colour channels of the picture, in and out."""
+    dropout: float = 0.0
+    """Dropout probability in both halves of a block while training; 0 is off."""
+    positions: tuple[str, ...] = ()
+    """Where reasoning units sit (`encoder`, `middle`, `decoder`); empty for a plain NAFNet."""
+    reasoning_blocks: int = 1
+    """Shared NAFBlocks inside one reasoning unit, besides its own fusion layer; 0 is the leanest."""
+    iterations: int = 1
+    """Reasoning iterations N that the network was made for; any other N >= 1 works too."""
+
+    def __post_init__(self) -> None:
+        def need(ok: bool, field: str, rule: str) -> None:
+            if not ok:
+                raise ConfigError(f"{field} = {getattr(self, field)!r} is impossible:", f"{rule}.")
+
+        need(self.architecture in ARCHITECTURES, "architecture", f"choose from {', '.join(ARCHITECTURES)}")
+        need(self.width >= 1, "width", "it must be 1 or more")
+        need(self.channels >= 1, "channels", "it must be 1 or more")
+        need(self.middle_blocks >= 0, "middle_blocks", "it must be 0 or more")
+        need(len(self.encoder_blocks) >= 1, "encoder_blocks", "give at least one level")
+        need(all(n >= 0 for n in self.encoder_blocks), "encoder_blocks", "counts must be 0 or more")
+        need(all(n >= 0 for n in self.decoder_blocks), "decoder_blocks", "counts must be 0 or more")
+        need(
+            len(self.decoder_blocks) == len(self.encoder_blocks),
+            "decoder_blocks",
+            f"it needs as many levels as encoder_blocks ({len(self.encoder_blocks)})",
+        )
+        need(0.0 <= self.dropout < 1.0, "dropout", "it must lie in [0, 1)")
+        need(self.iterations >= 1, "iterations", "it must be 1 or more")
+        need(self.reasoning_blocks >= 0, "reasoning_blocks", "it must be 0 or more")
+        need(
+            set(self.positions) <= set(POSITIONS) and len(set(self.positions)) == len(self.positions),
+            "positions",
+            f"choose each at most once from {', '.join(POSITIONS)}",
+        )
+        if self.architecture == "nafnet":
+            need(not self.positions, "positions", "a plain nafnet has none; use architecture nafnet-rr")
+            need(self.iterations == 1, "iterations", "a plain nafnet has nothing to iterate")
+        else:
+            need(bool(self.positions), "positions", "a nafnet-rr needs at least one")
+
+    @property
+    def size_multiple(self) -> int:
+        """Height and width of the network's input must be multiples of this, 2^levels (pixels)."""
+        return int(2 ** len(self.encoder_blocks))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        table: dict[str, Any] = plain(self)
+        return table
+
+    @classmethod
+    def from_dict(cls, table: Mapping[str, Any], where: str = "model") -> ModelConfig:
+        """Rebuilds the configuration; an unknown key is a `ConfigError`."""
+        return read_table(cls, table, where)
+
+
+def plain(value: Any) -> Any:
+    """A frozen dataclass (or any nesting of them) as plain JSON types."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """`Did you mean 'x'?` when a choice is close to `word`, else the list of choices."""
+    known = sorted(choices)
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
+
+
+def read_table(cls: type[T], table: Mapping[str, Any], where: str) -> T:
+    """Builds the dataclass `cls` from a table.
+
+    Args:
+        cls: a dataclass; nested dataclasses, tuples and `X | None` are understood.
+        table: what a TOML or JSON reader returned.
+        where: name used in messages, e.g. the file and table.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), a wrong type or a missing key.
+    """
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where}: a table is needed, not {table!r}.")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values = {}
+    for key, raw in table.items():
+        if key not in fields:
+            raise ConfigError(f"{where}: unknown key {key!r}.", nearest(key, fields))
+        values[key] = _convert(hints[key], raw, f"{where}.{key}")
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if name not in values and required:
+            raise ConfigError(f"{where}: the key {name!r} is missing.", "Add it.")
+    return cls(**values)
+
+
+def _convert(hint: Any, raw: Any, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if raw is None and type(None) in args:
+            return None
+        if any(isinstance(a, type) and type(raw) is a for a in args):
+            return raw
+        return _convert(next(a for a in args if a is not type(None)), raw, where)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(raw, Mapping):
+            raise ConfigError(f"{where}: a table is needed, not {raw!r}.")
+        return read_table(hint, raw, where)
+    if origin is tuple:
+        if not isinstance(raw, list | tuple):
+            raise ConfigError(f"{where}: a list is needed, not {raw!r}.")
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(raw))
+        if len(raw) != len(args):
+            raise ConfigError(f"{where}: {len(args)} values are needed, not {len(raw)}.")
+        return tuple(_convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, raw, strict=True)))
+    if origin is dict:
+        if not isinstance(raw, Mapping):
+            raise ConfigError(f"{where}: a table is needed, not {raw!r}.")
+        return {str(k): _convert(args[1], v, f"{where}.{k}") for k, v in raw.items()}
+    if hint is Any:
+        return raw
+    if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
+        try:
+            return float(raw)
+        except OverflowError:
+            raise ConfigError(f"{where}: {raw!r} is too large.") from None
+    if not isinstance(raw, hint) or (isinstance(raw, bool) and hint is not bool):
+        raise ConfigError(f"{where}: {getattr(hint, '__name__', hint)} is needed, not {raw!r}.")
+    return raw
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file.
+
+    Raises:
+        ConfigError: the file is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.", "Correct that line.") from error

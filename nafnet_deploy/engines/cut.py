@@ -1,0 +1,93 @@
+"""A graph with N reasoning iterations contains every shorter one: this cuts it out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nafnet_deploy.errors import ConfigError, EngineError, MissingDependency
+from nafnet_deploy.manifest import ModelManifest
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def check_iterations(manifest: ModelManifest, n: int) -> None:
+    """Refuses a number of iterations that the manifest's graph does not contain.
+
+    Raises:
+        ConfigError: n is below 1.
+        EngineError: n is above the graph's iterations.
+    """
+    if n < 1:
+        raise ConfigError(f"{n} iterations are impossible.", "Use --iters 1 or more.")
+    if n > manifest.iterations:
+        raise EngineError(
+            f"{n} iterations were asked for and the graph of {manifest.name} has {manifest.iterations}.",
+            f"Make a longer one with: nafdeploy export --iters {n}"
+            if manifest.model.positions
+            else "This network has nothing to iterate: leave --iters out.",
+        )
+
+
+def cut_iterations(model: onnx.ModelProto, manifest: ModelManifest, n: int) -> onnx.ModelProto:
+    """The graph that stops every reasoning unit after n iterations; the given model is left as it is.
+
+    Whatever reads a unit's last features reads those of iteration n instead; nodes and weights that no output
+    needs any more are dropped. Inputs and outputs keep their names.
+
+    Args:
+        model: the exported graph, without subgraphs.
+        manifest: its contract; `iteration_values` says where the iterations end.
+        n: iterations to keep, 1 to `manifest.iterations`.
+
+    Raises:
+        ConfigError: n is below 1.
+        EngineError: n is above the graph's iterations, or the graph lacks a value that the manifest names.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingDependency("onnx", "cpu", "to run fewer iterations than the graph has") from error
+
+    check_iterations(manifest, n)
+    short = onnx.ModelProto()
+    short.CopyFrom(model)
+    graph = short.graph
+    producers = {name: node for node in graph.node for name in node.output}
+    outputs = {output.name for output in graph.output}
+    for place, values in manifest.iteration_values.items():
+        kept, last = values[n - 1], values[-1]
+        if kept not in producers or last not in producers:
+            raise EngineError(
+                f"the graph has no value for iteration {n} at {place!r}, though its manifest names one.",
+                "Export the bundle again.",
+            )
+        if kept == last:
+            continue
+        for node in graph.node:
+            node.input[:] = [kept if name == last else name for name in node.input]
+        if last in outputs:  # the output keeps its name and takes over the earlier value
+            node = producers[last]
+            node.output[:] = [f"{name}.uncut" if name == last else name for name in node.output]
+            graph.node.append(onnx.helper.make_node("Identity", [kept], [last]))
+    _drop_unreachable(graph)
+    return short
+
+
+def _drop_unreachable(graph: onnx.GraphProto) -> None:
+    """Removes nodes, weights and shape notes that no output depends on."""
+    needed = {output.name for output in graph.output}
+    nodes = []
+    for node in reversed(graph.node):  # sorted topologically, as ONNX demands: readers come after writers
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    values = needed.union(*(node.output for node in nodes))
+    for field, kept in (
+        (graph.node, nodes[::-1]),
+        (graph.initializer, [i for i in graph.initializer if i.name in needed]),
+        (graph.value_info, [v for v in graph.value_info if v.name in values]),
+    ):
+        items = list(kept)
+        del field[:]
+        field.extend(items)

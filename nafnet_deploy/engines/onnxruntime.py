@@ -1,0 +1,144 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from nafnet_deploy.engines.base import Tensors
+from nafnet_deploy.engines.cut import check_iterations, cut_iterations
+from nafnet_deploy.errors import ConfigError, EngineError, MissingDependency
+from nafnet_deploy.manifest import Bundle, TensorSpec
+
+_PROVIDER = "CPUExecutionProvider"
+_FATAL_ONLY = 4
+_DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+
+
+class OnnxRuntimeEngine:
+    """An ONNX graph in ONNX Runtime on the CPU. Satisfies the `Engine` protocol.
+
+    Args:
+        graph: path of an `.onnx` file, or the bytes of one.
+        threads: threads inside an operator; None lets ONNX Runtime take one per core.
+
+    Raises:
+        EngineError: the graph is damaged, or ONNX Runtime cannot run it on the CPU.
+        ConfigError: fewer than 1 thread.
+    """
+
+    def __init__(self, graph: str | bytes, threads: int | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise ConfigError(f"{threads} threads are impossible.", "Use 1 or more.")
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = _FATAL_ONLY  # what goes wrong reaches the user as one exception
+        options.intra_op_num_threads = threads or 0
+        try:
+            session = ort.InferenceSession(graph, options, providers=[_PROVIDER])
+        except Exception as error:  # its exception classes share no base but Exception
+            where = graph if isinstance(graph, str) else "the graph"
+            raise EngineError(
+                f"{where} cannot be loaded by ONNX Runtime: {_reason(error)}.",
+                "It is damaged or needs another version: export the bundle again.",
+            ) from error
+        session.disable_fallback()
+        if (actual := session.get_providers()[0]) != _PROVIDER:
+            raise EngineError(f"ONNX Runtime took {actual} where {_PROVIDER} was asked for.", "Reinstall onnxruntime.")
+        self._session: ort.InferenceSession | None = session
+        self.name = "onnxruntime cpu"
+        """Engine and device."""
+        self.inputs = tuple(_spec(value) for value in session.get_inputs())
+        """What `run` must be given, as the graph itself states it."""
+        self.outputs = tuple(_spec(value) for value in session.get_outputs())
+        """What `run` returns."""
+
+    @classmethod
+    def open(cls, bundle: Bundle, iterations: int | None = None, threads: int | None = None) -> Self:
+        """Loads a bundle's graph.
+
+        Args:
+            bundle: what `open_bundle` returned.
+            iterations: reasoning iterations; None for all that the graph has, fewer are cut out of it in memory.
+            threads: as for the class.
+
+        Raises:
+            ConfigError: iterations or threads below 1.
+            EngineError: more iterations than the graph has, or a graph that cannot be loaded.
+            MissingDependency: onnx is needed for fewer iterations and is not installed.
+        """
+        manifest = bundle.manifest
+        n = manifest.iterations if iterations is None else iterations
+        check_iterations(manifest, n)
+        if n == manifest.iterations:
+            return cls(str(bundle.graph), threads)
+        try:
+            import onnx
+        except ImportError as error:
+            raise MissingDependency("onnx", "cpu", "to run fewer iterations than the graph has") from error
+        try:
+            model = onnx.load(str(bundle.graph))
+        except Exception as error:  # protobuf's error class depends on its implementation
+            raise EngineError(
+                f"{bundle.graph} is not a readable ONNX file: {_reason(error)}.", "Export the bundle again."
+            ) from error
+        return cls(cut_iterations(model, manifest, n).SerializeToString(), threads)
+
+    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """One forward pass: an array per input, of its type and a shape that fits; a fresh array per output.
+
+        Raises:
+            EngineError: the engine is closed, an input is missing, unknown or has another type or shape, or
+                ONNX Runtime failed.
+        """
+        if self._session is None:
+            raise EngineError("the engine is closed.", "Open it again.")
+        expected = {spec.name: spec for spec in self.inputs}
+        if feeds.keys() != expected.keys():
+            raise EngineError(f"the inputs {sorted(feeds)} were given, the graph takes {sorted(expected)}.")
+        for name, array in feeds.items():
+            _check(expected[name], array)
+        names = [spec.name for spec in self.outputs]
+        try:
+            return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        except Exception as error:  # its exception classes share no base but Exception
+            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
+            raise EngineError(
+                f"ONNX Runtime failed on {shapes}: {_reason(error)}.", "Use smaller tiles or another shape."
+            ) from error
+
+    def close(self) -> None:
+        """Frees the session; calling it twice is harmless."""
+        self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _spec(value: Any) -> TensorSpec:
+    shape = tuple(d if isinstance(d, int) else str(d or "free") for d in value.shape)
+    return TensorSpec(value.name, _DTYPES.get(value.type, value.type), shape)
+
+
+def _check(spec: TensorSpec, array: NDArray[Any]) -> None:
+    fits = len(array.shape) == len(spec.shape) and all(
+        want == got for want, got in zip(spec.shape, array.shape, strict=True) if isinstance(want, int)
+    )
+    if not fits or array.dtype != np.dtype(spec.dtype):
+        raise EngineError(
+            f"the input {spec.name!r} must be {spec.dtype} {list(spec.shape)}, not {array.dtype} {list(array.shape)}.",
+            "Pad or tile the picture to that shape, or export a dynamic graph with --imgsz dynamic.",
+        )
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300].rstrip(". ") or type(error).__name__

@@ -1,0 +1,162 @@
+"""Checkpoint in, bundle out: fold, unroll, clean, prove, and only then give the files their names."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from nafnet_deploy.checkpoints.store import Checkpoint
+from nafnet_deploy.errors import ConfigError, ExportError, UsageError
+from nafnet_deploy.export import graph
+from nafnet_deploy.export.fold import fold
+from nafnet_deploy.export.recipe import ExportRecipe
+from nafnet_deploy.export.unroll import OUTPUT, iteration_values, to_onnx
+from nafnet_deploy.manifest import Bundle, ModelManifest, bundle_file, open_bundle, sha256_of
+from nafnet_deploy.models.registry import padding_mode, pictures, tile_overlap
+from nafnet_deploy.parity.golden import Case, write_golden
+from nafnet_deploy.parity.inputs import natural_batch, parity_shapes
+from nafnet_deploy.parity.run import run_parity
+
+PRECISION = "fp32"
+GOLDEN_SIZES = ((32, 48),)
+"""Heights and widths of the golden inputs: small, because every iteration of each is stored."""
+PROOF_SIZES = ((64, 80), (96, 160))
+"""Heights and widths at which an export proves itself: the traced one of a two-level network and another."""
+PACKAGES = ("nafnet-deploy", "torch", "onnx", "onnxscript", "onnxruntime")
+Shape = tuple[int, int, int, int]
+
+
+def export_bundle(
+    checkpoint: Checkpoint,
+    recipe: ExportRecipe,
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> Bundle:
+    """Exports a checkpoint as graph, manifest and golden file.
+
+    Everything is made and checked in a temporary folder beside the target; a failure leaves nothing behind.
+
+    Args:
+        checkpoint: weights and configuration.
+        recipe: what to make.
+        on_stage: told the name of each stage as it begins.
+
+    Raises:
+        ConfigError: iterations or a size that the network does not take.
+        ExportError: the exporter failed, or the graph does not compute what the network computes.
+        UsageError: the target folder cannot be written.
+    """
+    config = checkpoint.config
+    iterations = config.iterations if recipe.iterations is None else recipe.iterations
+    if not config.positions and iterations != 1:
+        raise ConfigError(f"{iterations} iterations: this network has no reasoning to repeat.", "Use --iters 1.")
+    default = iterations if recipe.default_iterations is None else recipe.default_iterations
+    if default > iterations:
+        raise ConfigError(f"default_iterations = {default} exceeds the {iterations} in the graph.", "Lower it.")
+    shape = recipe.shape(config)
+    target = target_path(checkpoint, recipe, iterations)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent)
+    except OSError as error:
+        raise UsageError(f"{target.parent} cannot be written: {error.strerror}.", "Choose another -o.") from error
+    with scratch as folder:
+        draft = Path(folder) / target.name
+        network = checkpoint.network()
+        on_stage("fold and unroll")
+        model = to_onnx(fold(network), config, iterations, *_trace(shape, config.size_multiple), recipe.opset)
+        graph.pool_globally(model)
+        graph.finish(model, checkpoint.name, shape, [OUTPUT])
+        on_stage("check the graph")
+        graph.check(model)
+        onnx.save(model, draft)
+        manifest = _manifest(checkpoint, model, iterations, default, recipe)
+        on_stage("record golden outputs")
+        compute = reference(network)
+        inputs = [natural_batch(s, seed) for seed, s in enumerate(parity_shapes(manifest, GOLDEN_SIZES))]
+        write_golden(bundle_file(draft, ".golden.npz"), [Case(x, tuple(compute(x, iterations))) for x in inputs])
+        hashes = {suffix: sha256_of(bundle_file(draft, suffix)) for suffix in (".onnx", ".golden.npz")}
+        manifest = dataclasses.replace(manifest, sha256=hashes)
+        on_stage("prove parity")
+        report = run_parity(Bundle(draft, manifest), compute, shapes=parity_shapes(manifest, PROOF_SIZES))
+        if not report:
+            raise ExportError(
+                f"the graph does not compute what the network computes. {report.verdict()}",
+                "Nothing was written. Try another --opset.",
+            )
+        manifest = dataclasses.replace(manifest, parity={"max_abs_error": report.max_abs_error})
+        bundle_file(draft, ".json").write_text(manifest.to_json(), encoding="utf-8")
+        for suffix in (".golden.npz", ".json", ".onnx"):  # the graph last: it is what others look for
+            os.replace(bundle_file(draft, suffix), bundle_file(target, suffix))
+    return open_bundle(target)
+
+
+def target_path(checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -> Path:
+    """Where the graph goes: `<folder>/<model>-n<N>-<shape>-<precision>.onnx`, or the name that was asked for."""
+    output = Path(recipe.output)
+    if output.suffix == ".onnx":
+        return output
+    if recipe.name:
+        return output / f"{recipe.name}.onnx"
+    name = checkpoint.name or Path(recipe.model).stem
+    size = recipe.size()
+    place = "dynamic" if size is None else f"{size[0]}x{size[1]}"
+    batch = "" if recipe.batch in ("dynamic", 1) else f"-b{recipe.batch}"
+    return output / f"{name}-n{iterations}-{place}{batch}-{PRECISION}.onnx"
+
+
+def _trace(shape: tuple[int | str, ...], multiple: int) -> tuple[Shape, dict[int, str]]:
+    """The shape to trace with (free dimensions all different, none 1) and the free dimensions by index."""
+    sizes = {"batch": 2, "height": 8 * multiple, "width": 10 * multiple}
+    traced = tuple(sizes[d] if isinstance(d, str) else d for d in shape)
+    free = {i: d for i, d in enumerate(shape) if isinstance(d, str)}
+    return (traced[0], traced[1], traced[2], traced[3]), free
+
+
+def reference(network: nn.Module) -> Callable[[NDArray[np.float32], int], list[NDArray[np.float32]]]:
+    """FP32 PyTorch as a function: (batch [B, C, H, W], N) -> pictures of iterations 1..N."""
+
+    @torch.inference_mode()
+    def compute(batch: NDArray[np.float32], iterations: int) -> list[NDArray[np.float32]]:
+        return [p.numpy() for p in pictures(network, torch.from_numpy(batch), iterations)]
+
+    return compute
+
+
+def _manifest(
+    checkpoint: Checkpoint, model: onnx.ModelProto, iterations: int, default: int, recipe: ExportRecipe
+) -> ModelManifest:
+    config = checkpoint.config
+    sizes = {"batch": 1, "height": 32 * config.size_multiple, "width": 32 * config.size_multiple}
+    return ModelManifest(
+        name=checkpoint.name or Path(recipe.model).stem,
+        task=checkpoint.task,
+        model=config,
+        iterations=iterations,
+        default_iterations=default,
+        iteration_values=iteration_values(config, iterations),
+        inputs=graph.tensor_specs(model.graph.input),
+        outputs=graph.tensor_specs(model.graph.output),
+        size_multiple=config.size_multiple,
+        scale=1,
+        padding=padding_mode(config),
+        tile_overlap=tile_overlap(config),
+        activation_bytes_per_pixel=graph.activation_bytes_per_pixel(model, sizes),
+        color="RGB",
+        value_range=(0.0, 1.0),
+        precision=PRECISION,
+        opset=model.opset_import[0].version,
+        versions={name: importlib.metadata.version(name) for name in PACKAGES},
+        provenance=checkpoint.provenance,
+        sha256={},
+        parity={},
+    )

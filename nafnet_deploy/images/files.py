@@ -1,0 +1,182 @@
+"""Pictures read from disk: every common mode and depth, upright, with one clear line for every bad file."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+
+from nafnet_deploy.errors import ImageError
+from nafnet_deploy.images.deep import check_depth, is_deep_colour, read_deep_colour
+from nafnet_deploy.images.exif import orientation_of, upright, upright_exif
+from nafnet_deploy.images.picture import Picture, Samples, to_unit_range
+
+MAX_PIXELS = 2**28
+"""Largest picture that is opened (pixels, 268 million: a 200-megapixel phone passes, a decompression bomb does not)."""
+READ_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""Suffixes by which a folder's pictures are found, lower case. A single file is judged by its content."""
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+_opening = threading.Lock()
+
+
+def read_picture(path: Path) -> Picture:
+    """Reads a picture: RGB, grey, 1-bit, palette, CMYK, with or without alpha, 8 or 16 bits per sample.
+
+    CMYK is turned into sRGB (through its own profile where it has one) and palettes into RGB; both are written
+    back as RGB. A phone's multi-picture JPEG gives its main picture.
+
+    Raises:
+        ImageError: the file is missing, not a picture, damaged, an animation, larger than `MAX_PIXELS`, or
+            stored with samples that cannot be read in full.
+    """
+    _check_file(path)
+    try:
+        # a damaged file must give one line of ours, not Pillow's warnings as well
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with _without_pillow_limit(), Image.open(path, formats=_FORMATS) as image:
+                _check_header(path, image)
+                return _read(path, image)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{path} is not a picture of a known kind.", "Give a JPEG, PNG, TIFF, WebP, BMP or GIF file."
+        ) from error
+    except MemoryError as error:
+        raise ImageError(f"{path} does not fit into memory.", "Use a machine with more memory.") from error
+    except Exception as error:  # damaged files raise anything from zlib.error to KeyError in Pillow's decoders
+        raise ImageError(f"{path} is damaged and cannot be read: {_one_line(error)}.", "Get a whole copy.") from error
+
+
+def _check_file(path: Path) -> None:
+    try:
+        if path.is_dir():
+            raise ImageError(f"{path} is a folder, not a picture.", "Give a picture file.")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise ImageError(f"{path} is empty.", "Get a whole copy.")
+    except FileNotFoundError as error:
+        raise ImageError(f"{path} does not exist.", "Check the path.") from error
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+
+
+def _check_header(path: Path, image: ImageFile.ImageFile) -> None:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageError(f"{path} has no pixels ({width}x{height}).", "Give a picture of at least 1x1.")
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{path} claims {width}x{height} pixels, more than the limit of {MAX_PIXELS / 1e6:.0f} million.",
+            "Cut it into parts first.",
+        )
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise ImageError(f"{path} holds {frames} pictures.", "Save them as separate files and restore the folder.")
+    check_depth(image)
+
+
+def _read(path: Path, image: ImageFile.ImageFile) -> Picture:
+    icc = image.info.get("icc_profile") or None
+    key = image.info.get("transparency")
+    samples: Samples
+    if is_deep_colour(image):
+        samples = read_deep_colour(path, image)
+    elif image.mode.startswith("I;16"):
+        samples = np.asarray(image).astype(np.uint16)[..., None]
+    else:
+        plain = _plain_mode(image, icc)
+        icc = None if image.mode == "CMYK" else icc
+        samples = np.asarray(plain)
+        samples = samples[..., None] if samples.ndim == 2 else samples
+    bits = 8 * samples.dtype.itemsize
+    if bits == 16 and key is not None:  # a PNG colour that stands for transparent; Pillow resolves it in 8 bits only
+        opaque = (samples != np.asarray(key, np.uint16)).any(axis=2, keepdims=True)
+        samples = np.concatenate([samples, opaque * np.uint16(65535)], axis=2)
+    # asked after loading: Pillow turns a TIFF upright by itself and then forgets the tag
+    samples = upright(samples, orientation_of(image))
+    grey = samples.shape[2] < 3
+    alpha = np.ascontiguousarray(samples[..., -1]) if samples.shape[2] in (2, 4) else None
+    colour = to_unit_range(samples[..., :1] if grey else samples[..., :3])
+    return Picture(
+        pixels=np.repeat(colour, 3, axis=2) if grey else colour,
+        alpha=alpha,
+        bits=bits,
+        grey=grey,
+        icc=icc,
+        exif=upright_exif(image),
+        dpi=_dpi(image),
+        source=path,
+    )
+
+
+def _plain_mode(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """An 8-bit picture as L, LA, RGB or RGBA."""
+    mode = image.mode
+    if mode == "CMYK":
+        return _cmyk_to_rgb(image, icc)
+    if mode == "1":
+        image, mode = image.convert("L"), "L"
+    has_alpha = image.has_transparency_data
+    wanted = {
+        "L": "LA" if has_alpha else "L",
+        "LA": "LA",
+        "La": "LA",
+        "P": "RGBA" if has_alpha else "RGB",
+        "PA": "RGBA",
+        "RGB": "RGBA" if has_alpha else "RGB",
+        "RGBA": "RGBA",
+        "RGBa": "RGBA",
+        "RGBX": "RGB",
+        "YCbCr": "RGB",
+    }.get(mode)
+    if wanted is None:
+        raise ImageError(f"a picture with {mode} pixels cannot be restored.", "Convert it to RGB first.")
+    if mode == wanted:
+        image.load()
+        return image
+    return image.convert(wanted)
+
+
+def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    if icc:
+        try:
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            srgb = ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):  # an unusable profile: fall through to the plain formula
+            converted = None
+        if converted is not None:
+            return converted
+    return image.convert("RGB")
+
+
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    try:
+        across, down = (float(d) for d in image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    return (across, down) if 0 < across < 1e5 and 0 < down < 1e5 else None
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.rstrip(".")
+
+
+@contextmanager
+def _without_pillow_limit() -> Iterator[None]:
+    """Lifts Pillow's own bomb limit, which warns at 89 megapixels on stderr; `MAX_PIXELS` takes its place."""
+    with _opening:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit

@@ -1,0 +1,84 @@
+"""Every architecture in one table, so that no other room asks which network it has."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from torch import Tensor, nn
+
+from nafnet_deploy.config import ModelConfig
+from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.models.nafnet import NAFNet
+from nafnet_deploy.models.nafnet_rr import NAFNetRR, check_iterations
+
+OVERLAP_COARSE_PIXELS = 8
+"""Advised tile overlap in pixels of the coarsest level (see `tile_overlap`)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What the rest of the toolkit needs to know about a kind of network."""
+
+    network: type[NAFNet]
+    """The module; takes a `ModelConfig`."""
+    padding: str
+    """How a picture reaches the size multiple, right and bottom: `zeros` (as published) or `reflect`."""
+
+
+ARCHITECTURES = {
+    "nafnet": Architecture(NAFNet, "zeros"),
+    "nafnet-rr": Architecture(NAFNetRR, "reflect"),
+}
+
+
+def build(config: ModelConfig) -> nn.Module:
+    """The network of a configuration with PyTorch's initial weights, in training mode."""
+    return ARCHITECTURES[config.architecture].network(config)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Number of scalar weights; a shared weight counts once."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def padding_mode(config: ModelConfig) -> str:
+    """How a picture reaches `config.size_multiple`: `zeros` or `reflect`."""
+    return ARCHITECTURES[config.architecture].padding
+
+
+def tile_overlap(config: ModelConfig) -> int:
+    """Advised overlap of neighbouring tiles (pixels of the picture): 8 pixels of the coarsest level.
+
+    Each level doubles the pixels behind one feature, so the reach of a network with L levels grows as 2^L:
+    32 px for two levels, 128 px for four. It is advice, not a guarantee: the global means see a whole tile.
+    """
+    return OVERLAP_COARSE_PIXELS * config.size_multiple
+
+
+def pictures(module: nn.Module, x: Tensor, iters: int) -> list[Tensor]:
+    """The restored pictures of iterations 1..`iters`, each [B, channels, H, W] like `x`.
+
+    Args:
+        module: a network made by `build`.
+        x: pictures in [0, 1]; H and W multiples of the network's `size_multiple`.
+        iters: reasoning iterations N; 1 for a network without reasoning.
+
+    Raises:
+        ConfigError: `iters` below 1, or above 1 for a network without reasoning.
+    """
+    if isinstance(module, NAFNetRR):
+        return module.forward_all(x, iters)
+    return [picture(module, x, iters)]
+
+
+def picture(module: nn.Module, x: Tensor, iters: int) -> Tensor:
+    """The restored picture of iteration `iters` alone; arguments and errors as in `pictures`."""
+    check_iterations(iters)
+    restored: Tensor
+    if isinstance(module, NAFNetRR):
+        restored = module(x, iters)
+    elif iters == 1:
+        restored = module(x)
+    else:
+        raise ConfigError(f"{iters} iterations: this network has no reasoning to repeat.", "Use --iters 1.")
+    return restored

@@ -1,0 +1,107 @@
+"""Compares an engine's pictures with a reference's, iteration by iteration."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nafnet_deploy.engines.base import Engine, restore_batch
+from nafnet_deploy.metrics import max_abs_error, mean_abs_error, psnr
+from nafnet_deploy.parity.golden import Case
+from nafnet_deploy.parity.tolerance import Limits
+
+EngineFactory = Callable[[int], Engine]
+"""Opens the engine of a given number of iterations."""
+Progress = Callable[[int, int], None]
+"""Told how many steps are done, and how many there are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How far a picture is from its reference. Values are absent when they would mean nothing."""
+
+    max_abs_error: float | None
+    """Largest absolute difference; None when the two cannot be compared."""
+    mean_abs_error: float | None
+    """Mean absolute difference; None when the two cannot be compared."""
+    psnr: float | None
+    """PSNR between the two (dB, range 1); None when they are equal (infinite) or cannot be compared."""
+    fault: str
+    """Why the comparison failed; empty when it passed."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every limit held."""
+        return not self.fault
+
+
+@dataclasses.dataclass(frozen=True)
+class ParityRow:
+    """One comparison: one input at one iteration."""
+
+    iteration: int
+    """Reasoning iterations n of both pictures."""
+    case: int
+    """Number of the input, from 0."""
+    shape: tuple[int, ...]
+    """Input shape [B, C, H, W]."""
+    difference: Difference
+    """What was found."""
+
+
+def compare_pictures(reference: NDArray[Any], picture: NDArray[Any], limits: Limits) -> Difference:
+    """Judges a picture against its reference; a wrong shape or a value that is not finite is a failure."""
+    if picture.shape != reference.shape:
+        return Difference(None, None, None, f"the shape is {picture.shape}, not {reference.shape}")
+    for name, array in (("reference", reference), ("engine's picture", picture)):
+        if not np.isfinite(array).all():
+            return Difference(None, None, None, f"the {name} holds values that are not finite")
+    largest = max_abs_error(reference, picture)
+    decibels = psnr(reference, picture)
+    ok = largest < limits.max_abs_error
+    return Difference(
+        max_abs_error=largest,
+        mean_abs_error=mean_abs_error(reference, picture),
+        psnr=decibels if math.isfinite(decibels) else None,
+        fault="" if ok else f"max abs error {largest:.2g} is not below {limits.max_abs_error:.2g}",
+    )
+
+
+def compare_engine(
+    cases: Sequence[Case],
+    open_at: EngineFactory,
+    iterations: Iterable[int],
+    limits: Limits,
+    on_progress: Progress | None = None,
+) -> tuple[str, tuple[ParityRow, ...]]:
+    """Runs the engine of every iteration on every input; each engine is opened once and closed after use.
+
+    Args:
+        cases: inputs with the reference's pictures; each holds at least max(`iterations`) pictures.
+        open_at: opens the engine that runs n iterations; it has one input and one output.
+        iterations: the n to compare.
+        limits: what passes.
+        on_progress: told (comparisons done, comparisons in all) after each.
+
+    Returns:
+        The engine's own name, and a row per iteration and input, in that order.
+
+    Raises:
+        EngineError: the engine does not open or does not take an input.
+    """
+    steps = tuple(iterations)
+    name, rows = "", []
+    for n in steps:
+        with open_at(n) as engine:
+            name = engine.name
+            for i, case in enumerate(cases):
+                difference = compare_pictures(case.pictures[n - 1], restore_batch(engine, case.batch), limits)
+                rows.append(ParityRow(n, i, case.batch.shape, difference))
+                if on_progress is not None:
+                    on_progress(len(rows), len(steps) * len(cases))
+    return name, tuple(rows)

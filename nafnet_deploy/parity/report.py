@@ -1,0 +1,142 @@
+"""The parity report: what was compared, what was found, and whether it passed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from rich.table import Table
+
+from nafnet_deploy.config import plain, read_table
+from nafnet_deploy.environment import Environment
+from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.parity.compare import ParityRow
+from nafnet_deploy.parity.tolerance import Limits
+
+SCHEMA = 1
+
+R = TypeVar("R")
+
+
+@dataclasses.dataclass(frozen=True)
+class ParityReport:
+    """Truthy when every comparison passed; a report without comparisons proves nothing and is falsy."""
+
+    model: str
+    """Name in the manifest."""
+    graph_sha256: str
+    """Hash of the graph that was compared."""
+    reference: str
+    """Where the right answers come from: `pytorch` (this machine, now) or `golden` (the bundle's golden file)."""
+    engine: str
+    """Engine and device as they really were."""
+    precision: str
+    """Arithmetic of the graph, e.g. `fp32`; chooses the limits."""
+    limits: Limits
+    """What passes."""
+    rows: tuple[ParityRow, ...]
+    """One per iteration and input."""
+    environment: Environment
+    """The machine and its packages."""
+    schema: int = SCHEMA
+    """Version of the JSON layout."""
+
+    def __post_init__(self) -> None:
+        check_schema(self.schema, SCHEMA, "parity report")
+
+    def __bool__(self) -> bool:
+        return bool(self.rows) and not self.failures
+
+    @property
+    def failures(self) -> tuple[ParityRow, ...]:
+        """The rows that did not pass."""
+        return tuple(row for row in self.rows if not row.difference.passed)
+
+    @property
+    def max_abs_error(self) -> float:
+        """The largest error of all rows; infinite when a row could not be compared."""
+        errors = (row.difference.max_abs_error for row in self.rows)
+        return max((math.inf if e is None else e for e in errors), default=math.inf)
+
+    def verdict(self) -> str:
+        """The outcome in one line."""
+        if not self.rows:
+            return "Nothing was compared."
+        if not self.failures:
+            return (
+                f"All {len(self.rows)} comparisons passed: largest difference {self.max_abs_error:.2g}, "
+                f"limit {self.limits.max_abs_error:.2g}."
+            )
+        first = self.failures[0]
+        return (
+            f"{len(self.failures)} of {len(self.rows)} comparisons failed; the first, iteration {first.iteration} at "
+            f"{size(first.shape)}: {first.difference.fault}."
+        )
+
+    def to_json(self) -> str:
+        """The report as JSON text; `ParityReport.from_json` reads it back equal."""
+        return report_json(self, bool(self))
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "parity report") -> ParityReport:
+        """Reads `to_json`'s text. `ConfigError` when it is not such a text."""
+        return read_report(cls, text, where)
+
+    def table(self) -> Table:
+        """The rows as a table for the terminal."""
+        table = Table(title=f"Parity of {self.model} on {self.engine} against {self.reference}", caption=self.verdict())
+        for heading in ("Iteration", "Input", "Max abs error", "Mean abs error", "PSNR (dB)", "Verdict"):
+            table.add_column(heading, justify="left" if heading in ("Input", "Verdict") else "right")
+        for row in self.rows:
+            found = row.difference
+            equal = found.max_abs_error == 0.0
+            table.add_row(
+                str(row.iteration),
+                size(row.shape),
+                "-" if found.max_abs_error is None else f"{found.max_abs_error:.2e}",
+                "-" if found.mean_abs_error is None else f"{found.mean_abs_error:.2e}",
+                "inf" if equal else "-" if found.psnr is None else f"{found.psnr:.1f}",
+                "[green]pass[/]" if found.passed else f"[red]FAIL[/] {found.fault}",
+            )
+        return table
+
+
+def size(shape: tuple[int, ...]) -> str:
+    """`1x3x64x64`."""
+    return "x".join(map(str, shape))
+
+
+def check_schema(found: int, known: int, what: str) -> None:
+    """Raises a `ConfigError` when a report has another format than this program reads."""
+    if found != known:
+        raise ConfigError(
+            f"the {what} has format {found}, this program reads {known}.", "Make it again, or update nafnet-deploy."
+        )
+
+
+def report_json(report: Any, passed: bool) -> str:
+    """A report's fields as strict JSON, with its verdict as `passed` so that a shell script can read it."""
+    return json.dumps({**plain(report), "passed": passed}, indent=1, allow_nan=False) + "\n"
+
+
+def read_report(cls: type[R], text: str, where: str) -> R:
+    """Rebuilds a report from `report_json`'s text.
+
+    Raises:
+        ConfigError: not JSON, unknown or missing keys, wrong types, another format, or a `passed` that the
+            report's own rows contradict.
+    """
+    try:
+        table = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{where} is not JSON: {error}.", "Make the report again.") from error
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{where} is not a report.", "Make the report again.")
+    passed = table.get("passed")
+    report = read_table(cls, {key: value for key, value in table.items() if key != "passed"}, where)
+    if passed is not bool(report):
+        raise ConfigError(f"{where}: 'passed' is {passed}, its rows say {bool(report)}.", "Make the report again.")
+    return report

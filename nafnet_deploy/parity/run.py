@@ -1,0 +1,97 @@
+"""Proves that a bundle computes what its network computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nafnet_deploy.engines.registry import open_engine
+from nafnet_deploy.environment import read_environment
+from nafnet_deploy.errors import CheckpointError, ConfigError
+from nafnet_deploy.manifest import Bundle, sha256_of
+from nafnet_deploy.parity.compare import Progress, compare_engine
+from nafnet_deploy.parity.golden import Case, read_golden
+from nafnet_deploy.parity.inputs import natural_batch, parity_shapes
+from nafnet_deploy.parity.report import ParityReport
+from nafnet_deploy.parity.tolerance import limits_for
+
+Pictures = Callable[[NDArray[np.float32], int], Sequence[NDArray[np.float32]]]
+"""The network itself: (input [B, C, H, W], N) -> its FP32 pictures after iterations 1..N."""
+
+
+def run_parity(
+    bundle: Bundle,
+    reference: Pictures | None = None,
+    iterations: Sequence[int] | None = None,
+    shapes: Sequence[tuple[int, int, int, int]] | None = None,
+    engine: str = "onnxruntime",
+    threads: int | None = None,
+    on_progress: Progress | None = None,
+) -> ParityReport:
+    """Compares an engine with the network at every iteration.
+
+    Args:
+        bundle: the graph and its manifest.
+        reference: the network in PyTorch, asked at three sizes and two batch sizes (what the graph fixes stays
+            fixed); None takes the inputs and answers of the bundle's golden file, which needs no torch.
+        iterations: which n to compare; None is every n of the graph.
+        shapes: input shapes [B, C, H, W] for `reference`; None is three sizes at two batch sizes.
+        engine: name in the engine registry.
+        threads: threads of the engine; None is its own choice.
+        on_progress: told (comparisons done, comparisons in all) after each.
+
+    Raises:
+        ConfigError: an iteration the graph does not have, or a precision without limits.
+        CheckpointError: the golden file is missing, damaged or not the one the manifest vouches for.
+        EngineError: the engine does not open or does not take an input.
+    """
+    manifest = bundle.manifest
+    steps = tuple(range(1, manifest.iterations + 1)) if iterations is None else tuple(iterations)
+    if not steps or not all(1 <= n <= manifest.iterations for n in steps):
+        raise ConfigError(
+            f"iterations {list(steps)} cannot be compared.", f"The graph has iterations 1 to {manifest.iterations}."
+        )
+    limits = limits_for(manifest.precision)
+    environment = read_environment(threads or 0)
+    if reference is None:
+        cases = _golden_cases(bundle)
+    else:
+        cases = _cases_of(reference, shapes or parity_shapes(manifest), max(steps))
+    name, rows = compare_engine(cases, lambda n: open_engine(engine, bundle, n, threads), steps, limits, on_progress)
+    return ParityReport(
+        model=manifest.name,
+        graph_sha256=manifest.sha256.get(".onnx", ""),
+        reference="golden" if reference is None else "pytorch",
+        engine=name,
+        precision=manifest.precision,
+        limits=limits,
+        rows=rows,
+        environment=environment,
+    )
+
+
+def _golden_cases(bundle: Bundle) -> tuple[Case, ...]:
+    cases = read_golden(bundle.golden)
+    if sha256_of(bundle.golden) != bundle.manifest.sha256.get(".golden.npz"):
+        raise CheckpointError(
+            f"{bundle.golden.name} is not the golden file the manifest vouches for (the hash differs).",
+            "It is damaged or was edited: export the bundle again.",
+        )
+    if len(cases[0].pictures) < bundle.manifest.iterations:
+        raise CheckpointError(
+            f"{bundle.golden.name} holds {len(cases[0].pictures)} of {bundle.manifest.iterations} iterations.",
+            "Export the bundle again.",
+        )
+    return cases
+
+
+def _cases_of(
+    reference: Pictures, shapes: Sequence[tuple[int, int, int, int]], iterations: int
+) -> tuple[Case, ...]:
+    cases = []
+    for seed, shape in enumerate(shapes):
+        batch = natural_batch(shape, seed)
+        cases.append(Case(batch, tuple(reference(batch, iterations))))
+    return tuple(cases)

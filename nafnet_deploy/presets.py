@@ -1,0 +1,80 @@
+"""Named networks, one explicit table. Block lists live here and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from nafnet_deploy.config import ModelConfig, nearest
+from nafnet_deploy.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A network with a name."""
+
+    config: ModelConfig
+    """Its hyper-parameters."""
+    task: str
+    """What it is for, e.g. `denoising`; empty when it serves any task."""
+    description: str
+    """One line for a list of presets."""
+
+
+def _reasoning(
+    width: int, blocks: tuple[int, ...], middle: int, positions: tuple[str, ...], units: int, iterations: int
+) -> ModelConfig:
+    """A NAFNet-RR whose decoder mirrors its encoder; `units` is the shared NAFBlocks per reasoning unit."""
+    return ModelConfig(
+        architecture="nafnet-rr",
+        width=width,
+        encoder_blocks=blocks,
+        middle_blocks=middle,
+        decoder_blocks=blocks[::-1],
+        positions=positions,
+        reasoning_blocks=units,
+        iterations=iterations,
+    )
+
+
+ALL_POSITIONS = ("encoder", "middle", "decoder")
+
+# The three bodies. Two levels, not NAFNet's four: the coarsest width, which decides the count, stays at 4x.
+LIGHT = _reasoning(32, (1, 1), 4, ("middle",), 1, 2)
+MEDIUM = _reasoning(64, (2, 2), 12, ("middle", "decoder"), 0, 3)
+HEAVY = _reasoning(128, (1, 1), 16, ALL_POSITIONS, 0, 5)
+
+# Block counts of the published checkpoints (NAFNet repository, options/test).
+GOPRO_W32 = ModelConfig(width=32, encoder_blocks=(1, 1, 1, 28), middle_blocks=1, decoder_blocks=(1, 1, 1, 1))
+SIDD_W32 = ModelConfig(width=32, encoder_blocks=(2, 2, 4, 8), middle_blocks=12, decoder_blocks=(2, 2, 2, 2))
+GOPRO_W64 = dataclasses.replace(GOPRO_W32, width=64)
+SIDD_W64 = dataclasses.replace(SIDD_W32, width=64)
+
+PRESETS = {
+    "nafnet-gopro-w32": Preset(GOPRO_W32, "deblurring", "published NAFNet, GoPro motion blur, width 32"),
+    "nafnet-gopro-w64": Preset(GOPRO_W64, "deblurring", "published NAFNet, GoPro motion blur, width 64"),
+    "nafnet-reds-w64": Preset(GOPRO_W64, "deblurring", "published NAFNet, REDS video blur and JPEG, width 64"),
+    "nafnet-sidd-w32": Preset(SIDD_W32, "denoising", "published NAFNet, SIDD smartphone noise, width 32"),
+    "nafnet-sidd-w64": Preset(SIDD_W64, "denoising", "published NAFNet, SIDD smartphone noise, width 64"),
+    "light": Preset(LIGHT, "", "NAFNet-RR, width 32, reasoning in the middle"),
+    "medium": Preset(MEDIUM, "", "NAFNet-RR, width 64, reasoning in middle and decoder"),
+    "heavy": Preset(HEAVY, "", "NAFNet-RR, width 128, reasoning in encoder, middle and decoder"),
+    "deblurring": Preset(MEDIUM, "deblurring", "the medium body, 3 iterations"),
+    "denoising": Preset(dataclasses.replace(LIGHT, iterations=4), "denoising", "the light body, 4 iterations"),
+    "super-resolution": Preset(
+        HEAVY, "super-resolution", "the heavy body, 5 iterations; restores at the same size, it does not enlarge"
+    ),
+    "real-time": Preset(LIGHT, "", "the light body, 2 iterations"),
+    "balanced": Preset(MEDIUM, "", "the medium body, 3 iterations"),
+    "quality": Preset(HEAVY, "", "the heavy body, 5 iterations"),
+}
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name.
+
+    Raises:
+        ConfigError: no such preset; names the nearest.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"there is no preset {name!r}.", nearest(name, PRESETS))
+    return PRESETS[name]

@@ -1,0 +1,146 @@
+"""Pictures on disk: one, or all of a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nafnet_deploy.errors import ImageError, NafdeployError, UsageError
+from nafnet_deploy.images.files import READ_SUFFIXES, read_picture
+from nafnet_deploy.images.writing import WRITE_SUFFIXES, check_target, write_picture
+from nafnet_deploy.runtime.restorer import OnTile, Restorer
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A picture that could not be restored."""
+
+    source: Path
+    """The file."""
+    error: NafdeployError
+    """What was wrong; has `message` and `mend`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderResult:
+    """What became of a folder."""
+
+    restored: tuple[tuple[Path, Path], ...]
+    """(source, written file) of each success, in name order."""
+    failed: tuple[Failure, ...]
+    """Every failure, in name order."""
+
+
+OnFile = Callable[[Path, int, int], None]
+"""Told (source, its number from 1, pictures in all) before each picture."""
+
+
+def default_target(source: Path) -> Path:
+    """Where a result goes when nobody says: `photo.jpg` -> `photo_restored.jpg`, the folder `in` -> `in_restored`.
+
+    The source's suffix stays where it can be written (JPEG, PNG, TIFF, WebP) and becomes `.png` otherwise.
+    """
+    if source.is_dir():
+        folder = source.resolve()  # "." has no name of its own
+        return folder.with_name(f"{folder.name}_restored")
+    return source.with_name(f"{source.stem}_restored{_target_suffix(source)}")
+
+
+def restore_file(restorer: Restorer, source: Path, target: Path, on_tile: OnTile | None = None) -> None:
+    """Restores one picture into a file; see `write_picture` for what is kept and which formats there are.
+
+    Raises:
+        UsageError: the target is the source.
+        ImageError: the source cannot be read or the target cannot be written.
+        ConfigError, EngineError: see `Restorer`.
+    """
+    picture = read_picture(source)
+    check_target(picture, target)
+    restored = _in_unit_range(restorer, picture.pixels, on_tile)
+    write_picture(picture.with_pixels(restored), target)
+
+
+def restore_folder(
+    restorer: Restorer,
+    folder: Path,
+    out: Path,
+    on_file: OnFile | None = None,
+    on_tile: OnTile | None = None,
+) -> FolderResult:
+    """Restores every picture directly inside a folder, in name order, and goes on after a bad one.
+
+    Pictures are found by suffix (`READ_SUFFIXES`); hidden files are left out. Results keep their names; a suffix
+    that cannot be written becomes `.png`, and where that name belongs to another picture the full name gets
+    `.png` appended. Ctrl-C passes through and leaves whole files only.
+
+    Args:
+        restorer: ready to run.
+        folder: where the pictures are.
+        out: where the results go; made when missing, and never the folder itself.
+        on_file: told before each picture.
+        on_tile: told about the tiles of the current picture.
+
+    Raises:
+        UsageError: the folder is missing or holds no picture, or `out` is the folder itself.
+        ImageError: `out` cannot be made or written to.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder.", "Check the path.")
+    sources = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in READ_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+    )
+    if not sources:
+        raise UsageError(f"{folder} holds no pictures.", f"Known suffixes: {', '.join(READ_SUFFIXES)}.")
+    if out.exists() and folder.samefile(out):
+        raise UsageError(f"{out} is the folder of the inputs.", "Give another folder with -o.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"the folder {out} cannot be made: {error.strerror}.", "Write elsewhere with -o.") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise ImageError(f"the folder {out} cannot be written to.", "Check its permissions, or use -o.")
+
+    restored, failed = [], []
+    for number, (source, name) in enumerate(_target_names(sources).items(), 1):
+        if on_file is not None:
+            on_file(source, number, len(sources))
+        try:
+            restore_file(restorer, source, out / name, on_tile)
+        except NafdeployError as error:
+            failed.append(Failure(source, error))
+        else:
+            restored.append((source, out / name))
+    return FolderResult(tuple(restored), tuple(failed))
+
+
+def _target_suffix(source: Path) -> str:
+    return source.suffix if source.suffix.lower() in WRITE_SUFFIXES else ".png"
+
+
+def _target_names(sources: list[Path]) -> dict[Path, str]:
+    """A name of its own for every result, in the order of the sources."""
+    kept = {source.name for source in sources if _target_suffix(source) == source.suffix}
+    names: dict[Path, str] = {}
+    for source in sources:
+        name = source.stem + _target_suffix(source)
+        if name != source.name:
+            while name in kept or name in names.values():
+                name = (source.name if name == source.stem + ".png" else name) + ".png"
+        names[source] = name
+    return names
+
+
+def _in_unit_range(restorer: Restorer, pixels: NDArray[np.float32], on_tile: OnTile | None) -> NDArray[np.float32]:
+    """Restores pixels in [0, 1] with a network that may count from other values."""
+    black, white = restorer.value_range
+    if (black, white) == (0.0, 1.0):
+        return restorer(pixels, on_tile)
+    scaled = pixels * np.float32(white - black) + np.float32(black)
+    return (restorer(scaled, on_tile) - np.float32(black)) / np.float32(white - black)

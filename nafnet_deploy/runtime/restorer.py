@@ -1,0 +1,173 @@
+"""Array in, array out: pads, tiles and blends around an engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nafnet_deploy.engines.base import Engine, restore_batch
+from nafnet_deploy.errors import ConfigError, EngineError, ImageError
+from nafnet_deploy.images.padding import crop, pad_to, round_up
+from nafnet_deploy.images.tiling import Blender, TilePlan, plan_tiles
+from nafnet_deploy.manifest import ModelManifest
+from nafnet_deploy.runtime.memory import memory_budget
+
+MAX_AUTO_TILE = 1024
+"""Largest side of a tile that `auto` chooses (pixels); beyond it the overlap costs next to nothing."""
+
+OnTile = Callable[[int, int], None]
+"""Told (tiles done, tiles in all) after each run of the engine."""
+
+
+class Restorer:
+    """Restores pictures of any size with an engine.
+
+    Args:
+        engine: an open engine with one input and one output; the caller closes it.
+        manifest: the contract of its graph.
+        tile: `auto` takes the whole picture where the network's activations fit `memory` and otherwise square
+            tiles that do, at most 1024 pixels; `off` always takes the whole picture; a number is the tile's side
+            (pixels). A graph of one fixed size decides for itself.
+        overlap: pixels that neighbouring tiles share; None takes the manifest's advice, at most half a tile.
+        memory: bytes for activations; None takes a quarter of what is available when a picture arrives.
+
+    Raises:
+        ConfigError: an impossible tile or overlap, or a tile that the graph's fixed size rules out.
+        EngineError: a graph that does not map [B, 3, H, W] to one picture.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        manifest: ModelManifest,
+        tile: str | int = "auto",
+        overlap: int | None = None,
+        memory: int | None = None,
+    ) -> None:
+        self._engine, self._manifest = engine, manifest
+        self._tile, self._overlap, self._memory = tile, overlap, memory
+        if len(engine.inputs) != 1 or len(engine.outputs) != 1 or len(engine.inputs[0].shape) != 4:
+            raise EngineError(f"{manifest.name} does not map one picture to one picture.", "Export it again.")
+        batch, channels, *sides = engine.inputs[0].shape
+        if channels not in (3, "free") and isinstance(channels, int):
+            raise EngineError(f"{manifest.name} takes {channels} channels, pictures have 3.", "Use an RGB network.")
+        self._batch = batch if isinstance(batch, int) else 1
+        self._fixed = tuple(side if isinstance(side, int) else None for side in sides)
+        self._check_options()
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Values of black and white in the arrays taken and given."""
+        return self._manifest.value_range
+
+    def _check_options(self) -> None:
+        tile, multiple = self._tile, self._manifest.size_multiple
+        if isinstance(tile, str):
+            if tile not in ("auto", "off"):
+                raise ConfigError(f"the tile {tile!r} is unknown.", "Use auto, off or a number of pixels.")
+        elif any(side not in (None, tile) for side in self._fixed):
+            raise ConfigError(f"tiles of {tile} pixels do not fit a graph of {self._fixed_size()}.", "Use --tile auto.")
+        elif tile < multiple:
+            raise ConfigError(f"a tile of {tile} pixels is too small.", f"Use {multiple} or more.")
+        if self._overlap is not None and self._overlap < 0:
+            raise ConfigError(f"an overlap of {self._overlap} pixels is impossible.", "Use 0 or more.")
+        known = [s for s in (*self._fixed, None if isinstance(tile, str) else tile) if s is not None]
+        if self._overlap is not None and known and self._overlap >= min(known):
+            raise ConfigError(
+                f"an overlap of {self._overlap} pixels does not fit tiles of {min(known)} pixels.",
+                f"Use an overlap from 0 to {min(known) - 1}, or larger tiles.",
+            )
+
+    def plan(self, height: int, width: int) -> TilePlan:
+        """The tiles that a picture of height x width pixels is cut into.
+
+        Raises:
+            ConfigError: tiling is off and the graph's fixed size is smaller than the picture.
+        """
+        side = self._side(height, width)
+        tile = (self._fixed[0] or side or height, self._fixed[1] or side or width)
+        if self._tile == "off" and (tile[0] < height or tile[1] < width):
+            raise ConfigError(
+                f"the graph takes {self._fixed_size()} pixels and the picture has {height}x{width}.", "Use --tile auto."
+            )
+        overlap = self._overlap
+        if overlap is None:
+            overlap = min(self._manifest.tile_overlap, min(tile) // 2)
+        return plan_tiles(height, width, tile, overlap)
+
+    def _side(self, height: int, width: int) -> int | None:
+        """Side of a square tile, None for the whole picture."""
+        multiple = self._manifest.size_multiple
+        if isinstance(self._tile, int):
+            return round_up(self._tile, multiple)
+        if self._tile == "off":
+            return None
+        budget = memory_budget() if self._memory is None else self._memory
+        pixels = budget / max(self._manifest.activation_bytes_per_pixel, 1.0)
+        if round_up(height, multiple) * round_up(width, multiple) <= pixels:
+            return None
+        overlap = self._manifest.tile_overlap if self._overlap is None else self._overlap
+        # a tile of less than twice its overlap would compute every pixel four times and more
+        smallest = round_up(max(2 * overlap, multiple), multiple)
+        return max(min(int(math.sqrt(pixels)), MAX_AUTO_TILE) // multiple * multiple, smallest)
+
+    def __call__(self, image: NDArray[np.float32], on_tile: OnTile | None = None) -> NDArray[np.float32]:
+        """Restores one picture.
+
+        Args:
+            image: float32 [H, W, 3] within `value_range`, any H and W from 1.
+            on_tile: told about progress.
+
+        Returns:
+            float32 [H * scale, W * scale, 3], clipped to `value_range`.
+
+        Raises:
+            ImageError: an array of another type or shape.
+            ConfigError: see `plan`.
+            EngineError: the engine failed or gave values that are not numbers.
+        """
+        if image.dtype != np.float32 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ImageError(f"a float32 [H, W, 3] picture is needed, not {image.dtype} {list(image.shape)}.")
+        plan, scale = self.plan(*image.shape[:2]), self._manifest.scale
+        blender = Blender(plan, 3, scale) if len(plan) > 1 else None
+        done, result = 0, image
+        for places, tiles in self._runs(image, plan):
+            for (top, left), tile in zip(places, tiles, strict=True):
+                result = crop(tile, plan.tile[0] * scale, plan.tile[1] * scale).transpose(1, 2, 0)
+                if not np.isfinite(result).all():
+                    raise EngineError(
+                        f"{self._engine.name} gave values that are not numbers for the tile at {left},{top}.",
+                        "Nothing was written. Check the graph with: nafdeploy parity",
+                    )
+                if blender is not None:
+                    blender.add(top, left, result)
+            done += len(places)
+            if on_tile is not None:
+                on_tile(done, len(plan))
+        if blender is not None:
+            result = blender.result
+        result = np.ascontiguousarray(result, np.float32)
+        return np.clip(result, *self.value_range, out=result)
+
+    def _runs(
+        self, image: NDArray[np.float32], plan: TilePlan
+    ) -> Iterator[tuple[list[tuple[int, int]], NDArray[np.float32]]]:
+        """Runs the engine over all tiles; a graph of a fixed batch gets its last one filled up with repeats."""
+        multiple, dtype = self._manifest.size_multiple, np.dtype(self._engine.inputs[0].dtype)
+        height = self._fixed[0] or round_up(plan.tile[0], multiple)
+        width = self._fixed[1] or round_up(plan.tile[1], multiple)
+        every = list(plan)
+        for i in range(0, len(every), self._batch):
+            places = every[i : i + self._batch]
+            batch = np.empty((self._batch, 3, height, width), dtype)
+            for slot, (top, left) in enumerate(places):
+                tile = image[top : top + plan.tile[0], left : left + plan.tile[1]].transpose(2, 0, 1)
+                batch[slot] = pad_to(tile, height, width, self._manifest.padding)
+            batch[len(places) :] = batch[len(places) - 1]
+            yield places, restore_batch(self._engine, batch)[: len(places)]
+
+    def _fixed_size(self) -> str:
+        return "x".join("any" if side is None else str(side) for side in self._fixed)

@@ -1,0 +1,62 @@
+"""Small bundles for tests that need a manifest but no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from nafnet_deploy.config import ModelConfig
+from nafnet_deploy.manifest import ModelManifest, TensorSpec, bundle_file, sha256_of
+
+SHAPE = ("batch", 3, "height", "width")
+
+
+def write_identity_graph(path: Path) -> None:
+    """An ONNX graph that adds 0 to its input."""
+    zero = onnx.numpy_helper.from_array(np.zeros(1, np.float32), "zero")
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Add", ["input", "zero"], ["output"])],
+        "identity",
+        [onnx.helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, SHAPE)],
+        [onnx.helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, SHAPE)],
+        [zero],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], producer_name="tests")
+    onnx.save(model, path)
+
+
+def manifest_of(graph: Path) -> ModelManifest:
+    """A manifest that vouches for `graph`."""
+    return ModelManifest(
+        name=graph.stem,
+        task="denoising",
+        model=ModelConfig(width=4, encoder_blocks=(1,), decoder_blocks=(1,)),
+        iterations=1,
+        default_iterations=1,
+        iteration_values={"middle": ("a",)},
+        inputs=(TensorSpec("input", "float32", SHAPE),),
+        outputs=(TensorSpec("output", "float32", SHAPE),),
+        size_multiple=2,
+        scale=1,
+        padding="zeros",
+        tile_overlap=16,
+        activation_bytes_per_pixel=100.0,
+        color="RGB",
+        value_range=(0.0, 1.0),
+        precision="fp32",
+        opset=18,
+        versions={"onnx": "1"},
+        provenance={"source": "tests"},
+        sha256={".onnx": sha256_of(graph)},
+        parity={"max": 0.0},
+    )
+
+
+def write_bundle(graph: Path) -> ModelManifest:
+    """An identity graph and its manifest on disk."""
+    write_identity_graph(graph)
+    manifest = manifest_of(graph)
+    bundle_file(graph, ".json").write_text(manifest.to_json())
+    return manifest

@@ -1,0 +1,102 @@
+"""A graph cut to n iterations is the graph of n iterations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+
+from nafnet_deploy.engines.cut import cut_iterations
+from nafnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
+from nafnet_deploy.errors import ConfigError, EngineError, MissingDependency
+from nafnet_deploy.manifest import Bundle
+
+MakeModel = Callable[..., onnx.ModelProto]
+MakeBundle = Callable[..., Bundle]
+IMAGE = np.random.default_rng(1).random((2, 3, 9, 7), np.float32)
+
+
+def result(model: onnx.ModelProto) -> np.ndarray:
+    with OnnxRuntimeEngine(model.SerializeToString(), threads=1) as engine:
+        return engine.run({"image": IMAGE})[engine.outputs[0].name]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_cut_graph_computes_what_the_shorter_graph_computes(
+    make_model: MakeModel, make_bundle: MakeBundle, n: int
+) -> None:
+    longest = make_model(3)
+    cut = cut_iterations(longest, make_bundle(longest).manifest, n)
+    onnx.checker.check_model(cut, full_check=True)
+    assert np.array_equal(result(cut), result(make_model(n)))
+    if n < 3:
+        assert np.abs(result(cut) - result(longest)).max() > 1e-3
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_cut_graph_holds_no_more_than_the_shorter_graph(
+    make_model: MakeModel, make_bundle: MakeBundle, n: int
+) -> None:
+    longest, short = make_model(3), make_model(n)
+    cut = cut_iterations(longest, make_bundle(longest).manifest, n)
+    assert len(cut.graph.node) == len(short.graph.node)
+    assert {i.name for i in cut.graph.initializer} == {i.name for i in short.graph.initializer}
+    assert {v.name for v in cut.graph.value_info} == {v.name for v in short.graph.value_info}
+    assert cut.graph.output[0].name == longest.graph.output[0].name
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_an_output_that_is_itself_an_iteration_keeps_its_name(
+    make_model: MakeModel, make_bundle: MakeBundle, n: int
+) -> None:
+    longest = make_model(3, ends_at_value=True)
+    cut = cut_iterations(longest, make_bundle(longest).manifest, n)
+    onnx.checker.check_model(cut, full_check=True)
+    assert cut.graph.output[0].name == "decoder.3"
+    assert np.array_equal(result(cut), result(make_model(n, ends_at_value=True)))
+
+
+def test_cutting_leaves_the_given_model_as_it_was(make_model: MakeModel, make_bundle: MakeBundle) -> None:
+    longest = make_model(3)
+    before = longest.SerializeToString(deterministic=True)
+    cut_iterations(longest, make_bundle(longest).manifest, 1)
+    assert longest.SerializeToString(deterministic=True) == before
+
+
+def test_more_iterations_than_the_graph_has_name_the_export(make_model: MakeModel, make_bundle: MakeBundle) -> None:
+    longest = make_model(3)
+    with pytest.raises(EngineError, match="has 3") as caught:
+        cut_iterations(longest, make_bundle(longest).manifest, 5)
+    assert "nafdeploy export --iters 5" in caught.value.mend
+
+
+def test_zero_iterations_are_refused(make_model: MakeModel, make_bundle: MakeBundle) -> None:
+    longest = make_model(3)
+    with pytest.raises(ConfigError, match="0 iterations"):
+        cut_iterations(longest, make_bundle(longest).manifest, 0)
+
+
+def test_a_plain_network_says_that_it_has_nothing_to_iterate(make_model: MakeModel, make_bundle: MakeBundle) -> None:
+    plain = make_model(1)
+    with pytest.raises(EngineError) as caught:
+        cut_iterations(plain, make_bundle(plain, iterations=1, recurrent=False).manifest, 2)
+    assert "nothing to iterate" in caught.value.mend
+
+
+def test_a_manifest_of_another_graph_is_noticed(make_model: MakeModel, make_bundle: MakeBundle) -> None:
+    manifest = make_bundle(make_model(3)).manifest
+    with pytest.raises(EngineError, match="no value for iteration 2"):
+        cut_iterations(make_model(1), manifest, 2)
+
+
+def test_missing_onnx_names_the_extra(
+    make_model: MakeModel, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = make_model(3)
+    manifest = make_bundle(longest).manifest
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    with pytest.raises(MissingDependency) as caught:
+        cut_iterations(longest, manifest, 1)
+    assert "nafnet-deploy[cpu]" in caught.value.mend

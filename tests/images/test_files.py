@@ -1,0 +1,362 @@
+"""Pictures of every mode survive reading and writing; every bad file gives one line."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, Image, ImageCms
+
+from nafnet_deploy.errors import ImageError
+from nafnet_deploy.images.files import read_picture
+from nafnet_deploy.images.writing import write_picture
+
+RNG = np.random.default_rng(0)
+RGBA = RNG.integers(0, 256, (13, 17, 4), dtype=np.uint8)
+DEEP = RNG.integers(0, 65536, (70, 9, 4), dtype=np.uint16)  # more rows than one band of the writers
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def png16(samples: np.ndarray, interlaced: bool = False, extra: bytes = b"") -> bytes:
+    """A 16-bit PNG without row filters: an independent writer, Adam7 included."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    height, width, channels = samples.shape
+    passes = [(0, 0, 1, 1)]
+    if interlaced:
+        passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    parts = [samples[y::dy, x::dx] for y, x, dy, dx in passes]
+    raw = b"".join(b"\0" + row.astype(">u2").tobytes() for part in parts if part.size for row in part)
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, int(interlaced))
+    body = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def round_trip(source: Path, suffix: str) -> Path:
+    target = source.with_name(f"again{suffix}")
+    write_picture(read_picture(source), target)
+    return target
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA"])
+def test_eight_bit_modes_are_kept(tmp_path: Path, mode: str, suffix: str) -> None:
+    source = tmp_path / f"in{suffix}"
+    image = Image.fromarray(RGBA).convert(mode)
+    image.save(source, **({"lossless": True, "exact": True} if suffix == ".webp" else {}))
+    back = Image.open(round_trip(source, suffix))
+    if suffix == ".webp":  # the format knows no grey
+        assert back.mode == ("RGBA" if mode in ("RGBA", "LA") else "RGB")
+        return
+    assert back.mode == mode
+    assert np.array_equal(np.asarray(back), np.asarray(image))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sixteen_bits_are_kept_by_every_writer(tmp_path: Path, channels: int, suffix: str) -> None:
+    source = tmp_path / "in.png"
+    source.write_bytes(png16(DEEP[..., :channels]))
+    picture = read_picture(source)
+    assert picture.bits == 16
+    assert picture.grey == (channels < 3)
+    assert (picture.alpha is not None) == (channels in (2, 4))
+    target = round_trip(source, suffix)
+    if suffix == ".tif":  # read by a library that is not ours
+        assert np.array_equal(tifffile.imread(target).reshape((*DEEP.shape[:2], channels)), DEEP[..., :channels])
+    else:
+        again = read_picture(target)
+        assert np.array_equal(again.pixels, picture.pixels)
+        assert again.bits == 16
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_sixteen_bit_png_is_read_in_full(tmp_path: Path, channels: int, interlaced: bool) -> None:
+    source = tmp_path / "in.png"
+    source.write_bytes(png16(DEEP[..., :channels], interlaced))
+    picture = read_picture(source)
+    colours = DEEP[..., :3] if channels > 2 else DEEP[..., :1].repeat(3, axis=2)
+    assert np.array_equal(np.rint(picture.pixels * 65535), colours)
+    if picture.alpha is not None:
+        assert np.array_equal(picture.alpha, DEEP[..., channels - 1])
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bit_tiff_is_read_in_full(tmp_path: Path, channels: int, compression: str | None, order: str) -> None:
+    source = tmp_path / "in.tif"
+    alpha = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
+    data = DEEP[..., 0] if channels == 1 else DEEP[..., :channels]
+    kind = "minisblack" if channels == 1 else "rgb"
+    tifffile.imwrite(source, data, byteorder=order, compression=compression, photometric=kind, **alpha)
+    picture = read_picture(source)
+    assert picture.bits == 16
+    assert np.array_equal(np.rint(picture.pixels[..., 1] * 65535), DEEP[..., 0 if channels == 1 else 1])
+
+
+def test_the_colour_that_means_transparent_becomes_alpha_in_sixteen_bits(tmp_path: Path) -> None:
+    source = tmp_path / "in.png"
+    key = struct.pack(">HHH", *(int(v) for v in DEEP[2, 3, :3]))
+    chunk = struct.pack(">I", 6) + b"tRNS" + key + struct.pack(">I", zlib.crc32(b"tRNS" + key))
+    source.write_bytes(png16(DEEP[..., :3], extra=chunk))
+    alpha = read_picture(source).alpha
+    assert alpha is not None
+    assert alpha[2, 3] == 0
+    assert (alpha == 65535).sum() == alpha.size - 1
+
+
+@pytest.mark.parametrize("kind", ["float", "planar", "int32"])
+def test_samples_that_pillow_would_cut_down_are_refused(tmp_path: Path, kind: str) -> None:
+    source = tmp_path / "in.tif"
+    if kind == "planar":
+        tifffile.imwrite(source, DEEP[..., :3].transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    else:
+        tifffile.imwrite(source, DEEP[..., 0].astype(np.float32 if kind == "float" else np.int32))
+    with pytest.raises(ImageError, match=r"in\.tif"):
+        read_picture(source)
+
+
+def test_a_palette_becomes_rgb(tmp_path: Path) -> None:
+    source = tmp_path / "in.png"
+    palette = Image.fromarray(RGBA[..., :3]).quantize(16)
+    palette.save(source)
+    back = Image.open(round_trip(source, ".png"))
+    assert back.mode == "RGB"
+    assert np.array_equal(np.asarray(back), np.asarray(palette.convert("RGB")))
+
+
+def test_a_transparent_palette_keeps_its_alpha(tmp_path: Path) -> None:
+    source = tmp_path / "in.gif"
+    palette = Image.fromarray(RGBA[..., :3]).quantize(16)
+    palette.save(source, transparency=3)
+    back = Image.open(round_trip(source, ".png"))
+    assert back.mode == "RGBA"
+    assert np.array_equal(np.asarray(back)[..., 3] == 0, np.asarray(palette) == 3)
+
+
+def test_one_bit_becomes_grey(tmp_path: Path) -> None:
+    source = tmp_path / "in.png"
+    bits = Image.fromarray(RGBA[..., 0]).convert("1")
+    bits.save(source)
+    back = Image.open(round_trip(source, ".png"))
+    assert back.mode == "L"
+    assert np.array_equal(np.asarray(back) > 0, np.asarray(bits))
+
+
+@pytest.mark.parametrize("profile", [None, b"not a profile"])
+def test_cmyk_becomes_rgb_without_its_cmyk_profile(tmp_path: Path, profile: bytes | None) -> None:
+    source = tmp_path / "in.jpg"
+    Image.new("CMYK", (9, 7), (255, 0, 0, 0)).save(source, quality=95, icc_profile=profile)
+    picture = read_picture(source)
+    assert picture.icc is None
+    assert np.allclose(picture.pixels[3, 3], (0, 1, 1), atol=0.02)
+
+
+def test_grey_gets_the_mean_of_a_restored_picture(tmp_path: Path) -> None:
+    source = tmp_path / "in.png"
+    Image.new("L", (4, 3), 100).save(source)
+    picture = read_picture(source)
+    tinted = picture.pixels + np.array([-0.1, 0.0, 0.1], np.float32)
+    write_picture(picture.with_pixels(tinted), tmp_path / "out.png")
+    back = Image.open(tmp_path / "out.png")
+    assert back.mode == "L"
+    assert np.asarray(back).ravel().tolist() == [100] * 12
+
+
+def test_alpha_follows_an_enlarged_picture(tmp_path: Path) -> None:
+    source = tmp_path / "in.png"
+    Image.fromarray(np.full((3, 5, 4), 77, np.uint8)).save(source)
+    larger = read_picture(source).with_pixels(np.zeros((6, 10, 3), np.float32))
+    assert larger.alpha is not None
+    assert larger.alpha.dtype == np.uint8
+    assert np.array_equal(larger.alpha, np.full((6, 10), 77))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_and_reset(tmp_path: Path, orientation: int, suffix: str) -> None:
+    source = tmp_path / f"in{suffix}"
+    block = Image.Exif()
+    block[ExifTags.Base.Orientation] = orientation
+    block[ExifTags.Base.Make] = "Camera"
+    blocks = np.kron(RNG.integers(0, 256, (4, 6, 1), dtype=np.uint8), np.ones((16, 16, 3), np.uint8))
+    Image.fromarray(blocks).save(source, exif=block, **({"quality": 100} if suffix in (".jpg", ".webp") else {}))
+    with Image.open(source) as image:
+        image.load()
+        turned = image if suffix == ".tif" else _transposed(image, orientation)  # Pillow turns TIFFs by itself
+        wanted = np.asarray(turned)
+    assert wanted.shape[:2] == ((64, 96) if orientation < 5 else (96, 64))
+    picture = read_picture(source)
+    assert np.array_equal(np.rint(picture.pixels * 255), wanted)
+    with Image.open(round_trip(source, suffix)) as back:
+        assert back.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        assert back.getexif()[ExifTags.Base.Make] == "Camera"
+        assert back.size == (wanted.shape[1], wanted.shape[0])
+
+
+def _transposed(image: Image.Image, orientation: int) -> Image.Image:
+    methods = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
+    return image if orientation == 1 else image.transpose(Image.Transpose[methods[orientation - 2]])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "deep"),
+    [(".jpg", False), (".png", False), (".webp", False), (".tif", False), (".png", True), (".tif", True)],
+)
+def test_profile_exif_and_resolution_are_kept(tmp_path: Path, suffix: str, deep: bool) -> None:
+    source = tmp_path / "in.png"
+    block = Image.Exif()
+    block[ExifTags.Base.Artist] = "somebody"
+    block[ExifTags.IFD.Exif] = {ExifTags.Base.ISOSpeedRatings: 400}
+    block[ExifTags.IFD.GPSInfo] = {ExifTags.GPS.GPSLatitudeRef: "N"}
+    Image.fromarray(RGBA[..., :3]).save(source, icc_profile=SRGB, exif=block, dpi=(300, 150))
+    if deep:  # the same metadata around 16-bit samples
+        small = source.read_bytes()
+        metadata = small[33 : small.index(b"IDAT") - 4]
+        source.write_bytes(png16(DEEP[..., :3], extra=metadata))
+    with Image.open(round_trip(source, suffix)) as back:
+        assert back.info["icc_profile"] == SRGB
+        exif = back.getexif()
+        assert exif[ExifTags.Base.Artist] == "somebody"
+        assert exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 400
+        assert exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] == "N"
+        if suffix != ".webp":  # the format has no place for it
+            assert np.allclose([float(d) for d in back.info["dpi"]], (300, 150), atol=0.1)
+    again = read_picture(tmp_path / f"again{suffix}")
+    assert again.icc == SRGB
+    assert again.bits == (16 if deep else 8)
+
+
+def test_a_phone_picture_with_a_second_frame_gives_its_main_picture(tmp_path: Path) -> None:
+    source = tmp_path / "in.jpg"
+    images = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    images[0].save(source, format="MPO", save_all=True, append_images=images[1:])
+    assert read_picture(source).pixels[4, 4, 0] > 0.9
+
+
+def _text(path: Path) -> None:
+    path.write_text("this is not a picture\n" * 20)
+
+
+def _empty(path: Path) -> None:
+    path.touch()
+
+
+def _truncated_png(path: Path) -> None:
+    whole = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(whole, "PNG")
+    path.write_bytes(whole.getvalue()[:4000])
+
+
+def _truncated_jpeg(path: Path) -> None:
+    whole = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(whole, "JPEG")
+    path.write_bytes(whole.getvalue()[:2000])
+
+
+def _truncated_tiff(path: Path) -> None:
+    whole = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(whole, "TIFF")
+    path.write_bytes(whole.getvalue()[:2000])
+
+
+def _truncated_compressed_tiff(path: Path) -> None:
+    whole = io.BytesIO()
+    image = Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    image.save(whole, "TIFF", compression="tiff_adobe_deflate")
+    data = bytearray(whole.getvalue())
+    data[200:2000] = bytes(1800)  # the directory at the end stays whole, the pixels do not
+    path.write_bytes(bytes(data))
+
+
+def _truncated_deep_png(path: Path) -> None:
+    path.write_bytes(png16(DEEP)[:2000])
+
+
+def _zero_size(path: Path) -> None:
+    path.write_bytes(png16(np.zeros((0, 0, 3), np.uint16)))
+
+
+def _bomb(path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    data = png16(DEEP)
+    chunk = b"IHDR" + header
+    path.write_bytes(data[:12] + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:])
+
+
+def _animation(path: Path) -> None:
+    frames = [Image.fromarray(RGBA[..., :3]), Image.fromarray(RGBA[::-1, :, :3])]
+    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:])
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _missing(path: Path) -> None:
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (_text, "not a picture"),
+        (_empty, "empty"),
+        (_truncated_png, "damaged"),
+        (_truncated_jpeg, "damaged"),
+        (_truncated_tiff, "damaged"),
+        (_truncated_compressed_tiff, "damaged"),
+        (_truncated_deep_png, "damaged"),
+        (_zero_size, "no pixels|damaged|not a picture"),
+        (_bomb, "50000x50000"),
+        (_animation, "2 pictures"),
+        (_folder, "folder"),
+        (_missing, "does not exist"),
+    ],
+)
+def test_a_bad_file_gives_one_line_with_a_mend(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], make: object, words: str
+) -> None:
+    path = tmp_path / "photo.png"
+    make(path)  # type: ignore[operator]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ImageError, match=words) as caught:
+            read_picture(path)
+    assert "\n" not in caught.value.message
+    assert caught.value.mend
+    assert "photo.png" in caught.value.message
+    if make is not _truncated_compressed_tiff:  # libtiff's own line goes to stderr from C
+        assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
+def test_pillows_own_size_limit_neither_warns_nor_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    source = tmp_path / f"large{suffix}"
+    Image.new("RGB", (40, 30)).save(source)
+    for limit in (30 * 40 - 1, 100):  # at the first Pillow warns, at the second it refuses
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert read_picture(source).pixels.shape == (30, 40, 3)
+        assert limit == Image.MAX_IMAGE_PIXELS
+
+
+@pytest.mark.slow
+def test_a_phone_of_two_hundred_megapixels_passes(tmp_path: Path) -> None:
+    source = tmp_path / "large.png"
+    Image.new("L", (16_320, 12_240)).save(source)
+    assert read_picture(source).pixels.shape == (12_240, 16_320, 3)
