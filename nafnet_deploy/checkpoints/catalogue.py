@@ -14,6 +14,9 @@ from nafnet_deploy.models.registry import build
 from nafnet_deploy.presets import PRESETS, preset
 from nafnet_deploy.released import CHECKPOINT_SUFFIXES, weights_folder
 
+RESIDUAL_STD = 0.2
+"""Standard deviation of beta and gamma in a network of random weights."""
+
 
 def released_checkpoints() -> tuple[str, ...]:
     """Names of the checkpoints in the package, sorted."""
@@ -50,7 +53,10 @@ def load_model(reference: str | Path, seed: int | None = None) -> Checkpoint:
 
 
 def random_model(name: str, seed: int = 0) -> Checkpoint:
-    """A preset with PyTorch's initial weights: for timing and tests, not for pictures.
+    """A preset with random weights: for timing and tests, not for pictures.
+
+    beta and gamma, which PyTorch's initial weights leave at 0, are drawn too: with them at 0 every block is the
+    identity, and parity or timing of such a network would prove little.
 
     Raises:
         ConfigError: no such preset.
@@ -59,4 +65,7 @@ def random_model(name: str, seed: int = 0) -> Checkpoint:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         weights = build(chosen.config).state_dict()
+        for key, tensor in weights.items():
+            if key.endswith(("beta", "gamma")):
+                tensor.normal_(std=RESIDUAL_STD)
     return Checkpoint(weights, chosen.config, name, chosen.task, {"source": f"random weights, seed {seed}"})

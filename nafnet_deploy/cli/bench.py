@@ -67,7 +67,7 @@ def bench(
         show(report.table())
         show(claimed_table(report, json.loads(bundle.manifest.provenance.get("validation_psnr", "[]"))))
     if checkpoint is None:
-        say("PyTorch was not timed: name a released model, a checkpoint or a preset, with the extra [export] installed.")
+        say("PyTorch was not timed: that takes a checkpoint, released model or preset, and the extra [export].")
     for n in range(1, largest + 1):
         say(report.headline(n))
     if not report:

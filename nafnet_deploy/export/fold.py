@@ -64,7 +64,9 @@ class GatedPair(nn.Module):
         self.first, self.second = halves(conv if norm is None else absorb_norm(norm, conv))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.first(x) * self.second(x)
+        first: Tensor = self.first(x)
+        second: Tensor = self.second(x)
+        return first * second
 
 
 class GatedChain(nn.Module):
@@ -96,7 +98,8 @@ class FoldedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.mix(self.norm1(x))
         x = x + self.project(y * self.attention(global_mean(y)))
-        return x + self.close(self.feed(self.norm2(x)))
+        closed: Tensor = self.close(self.feed(self.norm2(x)))
+        return x + closed
 
 
 class FoldedUnit(nn.Module):
@@ -107,7 +110,7 @@ class FoldedUnit(nn.Module):
         self.norm = ChannelNorm(unit.norm)
         self.mix = GatedChain(unit.norm, unit.fuse, unit.mix)
         self.attention = unit.sca[1]
-        self.blocks = nn.Sequential(*[FoldedBlock(b) for b in unit.blocks])
+        self.blocks = nn.Sequential(*[FoldedBlock(b) for b in unit.blocks if isinstance(b, NAFBlock)])
         self.reasoning, self.gate = halves(unit.update)
 
     def step(self, x: Tensor, h: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:

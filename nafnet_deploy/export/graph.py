@@ -135,10 +135,10 @@ def activation_bytes_per_pixel(model: onnx.ModelProto, sizes: Mapping[str, int])
         for name in [n for n in alive if last_use.get(n, -1) <= i]:
             del alive[name]
     dims = [d.dim_value for d in inferred.input[0].type.tensor_type.shape.dim]
-    return peak / (dims[0] * dims[2] * dims[3])
+    return float(peak / (dims[0] * dims[2] * dims[3]))
 
 
 def _bytes(value: onnx.ValueInfoProto) -> int:
     tensor = value.type.tensor_type
     itemsize = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).itemsize
-    return itemsize * math.prod(d.dim_value for d in tensor.shape.dim)
+    return int(itemsize * math.prod(d.dim_value for d in tensor.shape.dim))

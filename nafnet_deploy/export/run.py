@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -96,7 +95,7 @@ def export_bundle(
         manifest = dataclasses.replace(manifest, parity={"max_abs_error": report.max_abs_error})
         bundle_file(draft, ".json").write_text(manifest.to_json(), encoding="utf-8")
         for suffix in (".golden.npz", ".json", ".onnx"):  # the graph last: it is what others look for
-            os.replace(bundle_file(draft, suffix), bundle_file(target, suffix))
+            bundle_file(draft, suffix).replace(bundle_file(target, suffix))
     return open_bundle(target)
 
 

@@ -14,7 +14,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from nafnet_deploy.images.picture import Samples
 
 _BAND_ROWS = 64
-_DEFLATE_LEVEL = 4
+_DEFLATE_LEVEL = 3
 
 
 def write_deep_png(

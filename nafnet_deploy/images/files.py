@@ -19,7 +19,7 @@ from nafnet_deploy.images.picture import Picture, Samples, to_unit_range
 
 MAX_PIXELS = 2**28
 """Largest picture that is opened (pixels, 268 million: a 200-megapixel phone passes, a decompression bomb does not)."""
-READ_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Suffixes by which a folder's pictures are found, lower case. A single file is judged by its content."""
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 _opening = threading.Lock()

@@ -28,8 +28,8 @@ class _Kind:
 
 _JPEG = _Kind("JPEG", alpha=False, deep=False, options={"quality": 95, "subsampling": "4:4:4"})
 _TIFF = _Kind("TIFF", alpha=True, deep=True, options={})
-# level 4 takes a third of the time of Pillow's usual 6 and adds 2 % to the size of a photo
-_PNG = _Kind("PNG", alpha=True, deep=True, options={"compress_level": 4})
+# measured on 60 photographs: level 3 takes 0.37 of the time of Pillow's usual 6 for 1.6 % more bytes
+_PNG = _Kind("PNG", alpha=True, deep=True, options={"compress_level": 3})
 _WEBP = _Kind("WEBP", alpha=True, deep=False, options={"quality": 95})
 _KINDS = {".jpeg": _JPEG, ".jpg": _JPEG, ".png": _PNG, ".tif": _TIFF, ".tiff": _TIFF, ".webp": _WEBP}
 WRITE_SUFFIXES = tuple(_KINDS)

@@ -65,9 +65,10 @@ def read_golden(path: Path) -> tuple[Case, ...]:
         CheckpointError: the file is missing, damaged, of another layout or holds other types or shapes.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it is one array, not an archive")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it is one array, not an archive")
+        with archive as file:
             arrays = {name: file[name] for name in file.files}
         return _cases(arrays)
     except FileNotFoundError as error:

@@ -87,9 +87,7 @@ def _golden_cases(bundle: Bundle) -> tuple[Case, ...]:
     return cases
 
 
-def _cases_of(
-    reference: Pictures, shapes: Sequence[tuple[int, int, int, int]], iterations: int
-) -> tuple[Case, ...]:
+def _cases_of(reference: Pictures, shapes: Sequence[tuple[int, int, int, int]], iterations: int) -> tuple[Case, ...]:
     cases = []
     for seed, shape in enumerate(shapes):
         batch = natural_batch(shape, seed)

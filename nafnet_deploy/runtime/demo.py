@@ -74,7 +74,7 @@ def sample_photograph() -> NDArray[np.uint8]:
         from skimage import data
     except ModuleNotFoundError as error:
         raise MissingDependency("scikit-image", "demo", "for the sample photograph") from error
-    photograph: NDArray[np.uint8] = data.chelsea()
+    photograph: NDArray[np.uint8] = data.chelsea()  # type: ignore[no-untyped-call]
     return photograph
 
 

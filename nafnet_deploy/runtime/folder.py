@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nafnet_deploy.errors import ImageError, NafdeployError, UsageError
-from nafnet_deploy.images.files import READ_SUFFIXES, read_picture
+from nafnet_deploy.images.files import PICTURE_SUFFIXES, read_picture
 from nafnet_deploy.images.writing import WRITE_SUFFIXES, check_target, write_picture
 from nafnet_deploy.runtime.restorer import OnTile, Restorer
 
@@ -74,7 +74,7 @@ def restore_folder(
 ) -> FolderResult:
     """Restores every picture directly inside a folder, in name order, and goes on after a bad one.
 
-    Pictures are found by suffix (`READ_SUFFIXES`); hidden files are left out. Results keep their names; a suffix
+    Pictures are found by suffix (`PICTURE_SUFFIXES`); hidden files are left out. Results keep their names; a suffix
     that cannot be written becomes `.png`, and where that name belongs to another picture the full name gets
     `.png` appended. Ctrl-C passes through and leaves whole files only.
 
@@ -94,10 +94,10 @@ def restore_folder(
     sources = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in READ_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
     )
     if not sources:
-        raise UsageError(f"{folder} holds no pictures.", f"Known suffixes: {', '.join(READ_SUFFIXES)}.")
+        raise UsageError(f"{folder} holds no pictures.", f"Known suffixes: {', '.join(PICTURE_SUFFIXES)}.")
     if out.exists() and folder.samefile(out):
         raise UsageError(f"{out} is the folder of the inputs.", "Give another folder with -o.")
     try:

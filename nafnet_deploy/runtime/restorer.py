@@ -52,7 +52,7 @@ class Restorer:
         if len(engine.inputs) != 1 or len(engine.outputs) != 1 or len(engine.inputs[0].shape) != 4:
             raise EngineError(f"{manifest.name} does not map one picture to one picture.", "Export it again.")
         batch, channels, *sides = engine.inputs[0].shape
-        if channels not in (3, "free") and isinstance(channels, int):
+        if isinstance(channels, int) and channels != 3:
             raise EngineError(f"{manifest.name} takes {channels} channels, pictures have 3.", "Use an RGB network.")
         self._batch = batch if isinstance(batch, int) else 1
         self._fixed = tuple(side if isinstance(side, int) else None for side in sides)

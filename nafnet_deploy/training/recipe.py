@@ -79,6 +79,8 @@ class Recipe:
     """Name of the model that comes out."""
     preset: str
     """Network to train, a preset's name."""
+    iterations: int | None = None
+    """Iterations N that the checkpoint recommends; None for the preset's."""
     task: str = "denoising"
     """What the network restores; kept in the checkpoint."""
     seed: int = 0

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nafnet_deploy.checkpoints.store import Checkpoint, save_checkpoint
 from nafnet_deploy.data.datasets import CropBatches, load_folder
-from nafnet_deploy.errors import CheckpointError, ConfigError
+from nafnet_deploy.errors import CheckpointError, ConfigError, UsageError
 from nafnet_deploy.models.registry import build, count_parameters, pictures
 from nafnet_deploy.presets import preset
 from nafnet_deploy.training.losses import LOSSES, deep_supervision
@@ -78,6 +78,7 @@ def train(
 
     Raises:
         ConfigError: an unknown loss or preset, unusable data, or a state of another recipe.
+        UsageError: the loss is no longer a number.
         CheckpointError: nothing to resume, or a run in `out` that would be overwritten.
     """
     if recipe.optimizer.loss not in LOSSES:
@@ -89,12 +90,13 @@ def train(
     elif (out / STATE_FILE).exists():
         raise CheckpointError(f"{out} already holds a run.", "Go on with --resume, or give another folder with -o.")
     out.mkdir(parents=True, exist_ok=True)
-    on_note(f"{recipe.name}: {count_parameters(trainer.network):,} parameters, {len(trainer.batches.pictures)} pictures")
+    count = count_parameters(trainer.network)
+    on_note(f"{recipe.name}: {count:,} parameters, {len(trainer.batches.pictures)} pictures")
     while trainer.step < recipe.schedule.steps:
         loss = trainer.train_step()
         progress = Progress(trainer.step, loss)
         if not math.isfinite(loss):
-            raise ConfigError(
+            raise UsageError(
                 f"the loss became {loss} at step {trainer.step}; the last good checkpoint is kept in {out}.",
                 "Lower schedule.lr and go on with --resume.",
             )
@@ -114,9 +116,11 @@ class Trainer:
     def __init__(self, recipe: Recipe, on_note: Callable[[str], None]) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
-        self.config = preset(recipe.preset).config
+        chosen = preset(recipe.preset).config
+        self.config = dataclasses.replace(chosen, iterations=recipe.iterations or chosen.iterations)
         self.network: nn.Module = build(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(recipe.optimizer.ema))
+        ema = get_ema_multi_avg_fn(recipe.optimizer.ema)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.network, multi_avg_fn=ema)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
             lr=recipe.schedule.lr,
@@ -149,7 +153,8 @@ class Trainer:
 
     def validate(self) -> list[float]:
         """PSNR (dB) of the averaged weights on the validation pictures, for N = 1..largest."""
-        return validation_psnr(self.average.module, self.val, self.recipe.log.sigma, self.recipe.schedule.iterations)
+        network, sigma = self.average.module, self.recipe.log.sigma
+        return validation_psnr(network, self.config, self.val, sigma, self.recipe.schedule.iterations)
 
     def save(self, out: Path, psnr: list[float]) -> None:
         """Writes the resume state, `last.safetensors`, perhaps `best.safetensors`, and a line of `log.jsonl`."""

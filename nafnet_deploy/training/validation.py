@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.images.padding import pad_to_multiple
 from nafnet_deploy.metrics import psnr
 from nafnet_deploy.models.registry import padding_mode, pictures
@@ -16,19 +17,24 @@ from nafnet_deploy.models.registry import padding_mode, pictures
 
 @torch.inference_mode()
 def validation_psnr(
-    network: nn.Module, clean: Sequence[NDArray[np.uint8]], sigma: float, iterations: int, seed: int = 0
+    network: nn.Module,
+    config: ModelConfig,
+    clean: Sequence[NDArray[np.uint8]],
+    sigma: float,
+    iterations: int,
+    seed: int = 0,
 ) -> list[float]:
     """Mean PSNR (dB, over RGB, clipped to [0, 1]) for N = 1..iterations.
 
     Args:
         network: the network, in any mode; left in the mode it came in.
+        config: its configuration.
         clean: uint8 [H, W, 3] pictures.
         sigma: Gaussian noise level in steps of 255; one generator with `seed` runs through all pictures.
         iterations: largest N.
     """
     training = network.training
     network.eval()
-    config = network.config
     rng = np.random.default_rng(seed)
     scores = np.zeros(iterations)
     for picture in clean:

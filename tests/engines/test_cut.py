@@ -10,7 +10,7 @@ import pytest
 
 from nafnet_deploy.engines.cut import cut_iterations
 from nafnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
-from nafnet_deploy.errors import ConfigError, EngineError, MissingDependency
+from nafnet_deploy.errors import ConfigError, EngineError
 from nafnet_deploy.manifest import Bundle
 
 MakeModel = Callable[..., onnx.ModelProto]
@@ -89,14 +89,3 @@ def test_a_manifest_of_another_graph_is_noticed(make_model: MakeModel, make_bund
     manifest = make_bundle(make_model(3)).manifest
     with pytest.raises(EngineError, match="no value for iteration 2"):
         cut_iterations(make_model(1), manifest, 2)
-
-
-def test_missing_onnx_names_the_extra(
-    make_model: MakeModel, make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    longest = make_model(3)
-    manifest = make_bundle(longest).manifest
-    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
-    with pytest.raises(MissingDependency) as caught:
-        cut_iterations(longest, manifest, 1)
-    assert "nafnet-deploy[cpu]" in caught.value.mend

@@ -1,0 +1,163 @@
+"""`run_bench` and its report, on toy engines. Nothing here depends on how fast they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from nafnet_deploy.benchmarks.report import BenchmarkReport, claimed_table
+from nafnet_deploy.benchmarks.run import run_bench
+from nafnet_deploy.benchmarks.statistics import frames_per_second, speed_ratio, summarize
+from nafnet_deploy.errors import ConfigError, UsageError
+from nafnet_deploy.parity.compare import EngineFactory
+from tests import toy
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+
+
+def engines(**functions: toy.Network) -> dict[str, EngineFactory]:
+    return {label: lambda n, f=f: toy.ToyEngine(f, n) for label, f in functions.items()}  # type: ignore[misc]
+
+
+def wrong_at_two(x: NDArray[Any], n: int) -> NDArray[Any]:
+    return toy.network(x, n) + np.float32(1e-3 if n == 2 else 0)
+
+
+def bench(**functions: toy.Network) -> BenchmarkReport:
+    return run_bench(engines(**functions), "toy", (1, 2, 3), (2, 3, 8, 8), runs=5, warmup=1)
+
+
+def text(table: Table) -> str:
+    console = Console(file=io.StringIO(), width=250)
+    console.print(table)
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.fixture(scope="module")
+def report() -> BenchmarkReport:
+    return bench(slow=toy.network, fast=toy.network)
+
+
+def assert_consistent(report: BenchmarkReport) -> None:
+    """Every statistic follows from the stored times."""
+    for row in report.rows:
+        assert row.time == summarize(row.rounds_ms)
+        assert row.fps == frames_per_second(row.time.median_ms, report.shape[0])
+        baseline = next(r for r in report.rows if r.baseline and r.iteration == row.iteration)
+        if row.speedup is not None:
+            assert row.agreement.passed
+            assert row.speedup == speed_ratio(baseline.rounds_ms, row.rounds_ms)
+
+
+def test_a_row_per_iteration_and_engine(report: BenchmarkReport) -> None:
+    assert report
+    assert [(row.iteration, row.label, row.baseline) for row in report.rows] == [
+        (n, label, label == "slow") for n in (1, 2, 3) for label in ("slow", "fast")
+    ]
+    assert all(row.time.n == 5 and row.engine == "toy cpu" for row in report.rows)
+    assert_consistent(report)
+
+
+def test_the_headline_names_what_it_compares(report: BenchmarkReport) -> None:
+    headline = report.headline(3)
+    assert headline.startswith("N = 3, 2x3x8x8 fp32: fast is ")
+    assert "times as fast as slow" in headline
+    assert "No headline" in report.headline(7)
+
+
+def test_no_headline_when_the_outputs_disagree() -> None:
+    report = bench(slow=toy.network, fast=wrong_at_two)
+    assert not report
+    wrong = next(row for row in report.rows if row.iteration == 2 and row.label == "fast")
+    assert wrong.speedup is None
+    assert "No headline at N = 2: the outputs disagree" in report.headline(2)
+    assert "times as fast" in report.headline(1)
+    assert "disagrees" in text(claimed_table(report))
+    assert wrong.agreement.fault in text(report.table())
+
+
+def test_a_baseline_that_is_not_finite_gives_no_headline() -> None:
+    report = bench(slow=lambda x, n: x * np.float32(np.nan), fast=toy.network)
+    assert not report
+    assert all(row.speedup is None for row in report.rows)
+
+
+def test_one_engine_alone() -> None:
+    report = bench(only=toy.network)
+    assert report
+    assert "nothing to compare" in report.headline(1)
+
+
+def test_engines_are_closed_and_progress_reaches_the_end() -> None:
+    opened: list[toy.ToyEngine] = []
+
+    def open_at(n: int) -> toy.ToyEngine:
+        opened.append(toy.ToyEngine(toy.network, n))
+        return opened[-1]
+
+    told: list[tuple[int, int]] = []
+    run_bench(
+        {"a": open_at, "b": open_at},
+        "toy",
+        (1, 2),
+        (1, 3, 8, 8),
+        runs=3,
+        warmup=1,
+        on_progress=lambda *step: told.append(step),
+    )
+    assert all(engine.closed and engine.runs == 1 + 1 + 3 for engine in opened)
+    assert told[0] == (1, 16)
+    assert told[-1] == (16, 16)
+
+
+def test_json_comes_back_equal(report: BenchmarkReport) -> None:
+    for each in (report, bench(slow=toy.network, fast=wrong_at_two)):
+        assert BenchmarkReport.from_json(each.to_json()) == each
+
+
+def test_json_of_another_format(report: BenchmarkReport) -> None:
+    with pytest.raises(ConfigError, match="format 0"):
+        BenchmarkReport.from_json(report.to_json().replace('"schema": 1', '"schema": 0'))
+    with pytest.raises(ConfigError, match="passed"):
+        BenchmarkReport.from_json(report.to_json().replace('"passed": true', '"passed": false'))
+
+
+def test_the_claimed_table_has_ours_beside_it(report: BenchmarkReport) -> None:
+    found = text(claimed_table(report, psnr=[30.0, 30.25, 30.5]))
+    assert found.count(" ms ") >= 5 + 6
+    assert "+1.70 dB" in found
+    assert "+0.50 dB" in found
+    assert "unverified" in found
+    assert report.table().row_count == 6
+
+
+def test_a_report_without_rows_proves_nothing(report: BenchmarkReport) -> None:
+    assert not dataclasses.replace(report, rows=())
+
+
+@pytest.mark.parametrize("iterations", [(), (0,), (1, -2)])
+def test_nothing_to_time(iterations: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="nothing to time"):
+        run_bench(engines(a=toy.network), "toy", iterations)
+
+
+def test_no_engines_and_an_unknown_precision() -> None:
+    with pytest.raises(UsageError, match="nothing to time"):
+        run_bench({}, "toy")
+    with pytest.raises(ConfigError, match="int3"):
+        run_bench(engines(a=toy.network), "toy", precision="int3")
+
+
+def test_committed_results_are_reports_whose_figures_follow_from_their_times() -> None:
+    for path in sorted(RESULTS.glob("*.json")):
+        committed = BenchmarkReport.from_json(path.read_text(encoding="utf-8"), path.name)
+        assert committed, f"{path.name}: the outputs disagree"
+        assert_consistent(committed)

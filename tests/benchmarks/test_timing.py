@@ -1,0 +1,82 @@
+"""Interleaving and statistics."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+
+from nafnet_deploy.benchmarks.statistics import frames_per_second, speed_ratio, summarize
+from nafnet_deploy.benchmarks.timing import round_order, time_interleaved
+from nafnet_deploy.errors import UsageError
+
+
+def test_two_engines_take_turns_at_going_first() -> None:
+    calls: list[str] = []
+    turns: list[int] = []
+    times = time_interleaved(
+        {name: lambda name=name: calls.append(name) for name in "AB"},  # type: ignore[misc]
+        runs=4,
+        warmup=2,
+        on_turn=lambda: turns.append(1),
+    )
+    assert "".join(calls) == "ABBA" + "ABBAABBA"
+    assert len(turns) == 12
+    assert {name: len(values) for name, values in times.items()} == {"A": 4, "B": 4}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_every_engine_takes_every_place_once(count: int) -> None:
+    names = tuple("ABCDE"[:count])
+    rounds = [round_order(names, number) for number in range(7, 7 + count)]
+    for place in range(count):
+        assert sorted(order[place] for order in rounds) == list(names)
+
+
+def test_the_collector_is_off_while_timing_and_restored_after_a_failure() -> None:
+    seen: list[bool] = []
+
+    def fail() -> None:
+        seen.append(gc.isenabled())
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        time_interleaved({"A": fail}, runs=1, warmup=0)
+    assert seen == [False]
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize(("runs", "warmup"), [(0, 1), (-1, 0), (1, -1)])
+def test_rounds_that_are_impossible(runs: int, warmup: int) -> None:
+    with pytest.raises(UsageError, match="cannot be timed"):
+        time_interleaved({"A": lambda: None}, runs, warmup)
+
+
+def test_statistics_are_those_of_numpy() -> None:
+    times = np.random.default_rng(0).gamma(3.0, 10.0, 31)
+    found = summarize(times.tolist())
+    assert found.n == 31
+    assert found.min_ms == times.min()
+    assert found.median_ms == pytest.approx(np.median(times))
+    assert found.p90_ms == pytest.approx(np.percentile(times, 90))
+    assert found.mean_ms == pytest.approx(times.mean())
+    assert found.std_ms == pytest.approx(np.std(times, ddof=1))
+    assert summarize([5.0]).std_ms == 0.0
+
+
+def test_frames_per_second() -> None:
+    assert frames_per_second(25.0, 1) == 40.0
+    assert frames_per_second(50.0, 4) == 80.0
+
+
+def test_the_ratio_of_each_round_cancels_what_both_sides_share() -> None:
+    load = np.random.default_rng(1).uniform(1.0, 4.0, 25)
+    ratio = speed_ratio((30.0 * load).tolist(), (15.0 * load).tolist())
+    assert (ratio.q1, ratio.median, ratio.q3) == pytest.approx((2.0, 2.0, 2.0))
+    assert ratio.of_medians == pytest.approx(2.0)
+
+
+def test_quartiles_of_the_ratio() -> None:
+    ratio = speed_ratio([2.0, 4.0, 6.0, 8.0, 10.0], [2.0] * 5)
+    assert (ratio.q1, ratio.median, ratio.q3) == (2.0, 3.0, 4.0)
