@@ -33,7 +33,7 @@ def bench(
     from nafnet_deploy.benchmarks.report import claimed_table
     from nafnet_deploy.benchmarks.run import run_bench
     from nafnet_deploy.engines.registry import open_engine
-    from nafnet_deploy.errors import BenchmarkError, ConfigError
+    from nafnet_deploy.errors import ConfigError, ParityError
 
     for value, option in ((iters, "--iters"), (runs, "--runs"), (threads, "--threads")):
         positive(value, option)
@@ -71,7 +71,7 @@ def bench(
     for n in range(1, largest + 1):
         say(report.headline(n))
     if not report:
-        raise BenchmarkError("the engines do not give the same pictures.", "Look with: nafdeploy parity")
+        raise ParityError("the engines do not give the same pictures.", "Look with: nafdeploy parity")
 
 
 def _subject(model: str, iters: int, folder: Path) -> tuple[Bundle, Checkpoint | None]:
