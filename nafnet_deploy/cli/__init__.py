@@ -6,12 +6,14 @@ Exit codes: 0 ok, 1 unexpected, 2 usage, 3 environment, 4 export or build, 5 par
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
 import typer
 
 from nafnet_deploy.cli.bench import bench
+from nafnet_deploy.cli.build import build
 from nafnet_deploy.cli.demo import demo
 from nafnet_deploy.cli.export import export
 from nafnet_deploy.cli.inspect import inspect
@@ -23,14 +25,14 @@ from nafnet_deploy.errors import NafdeployError
 app = typer.Typer(
     name="nafdeploy",
     help="NAFNet-family image restoration, from PyTorch to production.",
-    epilog="Exit codes: 0 ok, 1 unexpected, 2 usage, 3 environment, 4 export, 5 parity, 6 incompatible engine, "
-    "7 unreliable benchmark, 130 interrupted.",
+    epilog="Exit codes: 0 ok, 1 unexpected, 2 usage, 3 environment, 4 export or build, 5 parity, "
+    "6 incompatible engine, 7 unreliable benchmark, 130 interrupted.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, export, parity, bench, train, inspect, demo):
+for command in (run, export, build, parity, bench, train, inspect, demo):
     app.command()(command)
 
 
@@ -53,6 +55,8 @@ def options(
 def main() -> None:
     """Entry point: runs the app and turns our errors into one line and an exit code."""
     debug = "--debug" in sys.argv[1:]
+    if debug:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     arguments = [a for a in sys.argv[1:] if a != "--debug"]
     try:
         app(args=arguments)
