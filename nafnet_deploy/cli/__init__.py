@@ -15,6 +15,7 @@ import typer
 from nafnet_deploy.cli.bench import bench
 from nafnet_deploy.cli.build import build
 from nafnet_deploy.cli.demo import demo
+from nafnet_deploy.cli.doctor import doctor
 from nafnet_deploy.cli.export import export
 from nafnet_deploy.cli.inspect import inspect
 from nafnet_deploy.cli.parity import parity
@@ -32,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, export, build, parity, bench, train, inspect, demo):
+for command in (run, export, build, parity, bench, train, inspect, doctor, demo):
     app.command()(command)
 
 

@@ -38,6 +38,8 @@ def open_fastest(
         except (EngineError, MachineError) as error:
             if note is not None:
                 note(f"{name} is passed over: {error.message}")
+    if bundle.manifest.precision == "fp16" and note is not None:
+        note("this is an fp16 graph on a CPU, where it is no faster than the fp32 one: export that for this machine")
     return open_engine(LAST, bundle, n, threads)
 
 

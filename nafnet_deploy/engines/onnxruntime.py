@@ -14,6 +14,11 @@ from nafnet_deploy.engines.cut import check_iterations, cut_iterations
 from nafnet_deploy.errors import ConfigError, EngineError, MissingDependency, NafdeployError
 from nafnet_deploy.manifest import Bundle, TensorSpec
 
+# One Relu on one float32, made by onnx.helper: whether a provider starts must not hang on a user's graph.
+TINY_GRAPH = (
+    b'\x08\n:3\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x12"
+)
 _FATAL_ONLY = 4
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
@@ -68,6 +73,11 @@ class OnnxRuntimeEngine:
     @classmethod
     def _start(cls, graph: str | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
         return ort.InferenceSession(graph, options, providers=[cls.provider])
+
+    @classmethod
+    def try_out(cls) -> None:
+        """Starts the provider on a tiny graph; whatever ONNX Runtime raises when it cannot."""
+        cls._start(TINY_GRAPH, ort.SessionOptions())
 
     @classmethod
     def open(cls, bundle: Bundle, iterations: int | None = None, threads: int | None = None) -> Self:

@@ -15,16 +15,11 @@ from typing import Any, ClassVar
 
 import onnxruntime as ort
 
-from nafnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
-from nafnet_deploy.engines.plan_choice import cache_folder
+from nafnet_deploy.engines.build import cache_folder
+from nafnet_deploy.engines.onnxruntime import TINY_GRAPH, OnnxRuntimeEngine
 from nafnet_deploy.engines.probe import fault_of
 from nafnet_deploy.errors import EngineError, MachineError
 
-# One Relu on one float32 (onnx.helper.make_model): whether a provider loads must not hang on the user's graph.
-TINY_GRAPH = (
-    b'\x08\n:3\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
-    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x12"
-)
 REINSTALL = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'nafnet-deploy[gpu]'"
 """onnxruntime and onnxruntime-gpu overwrite each other's files, so the first must go before the second comes."""
 _PLUGIN = "onnxruntime_ep_nv_tensorrt_rtx"
@@ -105,7 +100,10 @@ class OnnxRuntimeTensorRT(OnnxRuntimeCuda):
 
     @classmethod
     def _options(cls) -> dict[str, str]:
-        return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache_folder() / "onnxruntime-tensorrt")}
+        return {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(cache_folder().with_name("onnxruntime-tensorrt")),
+        }
 
 
 class OnnxRuntimeRtx(OnnxRuntimeCuda):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from nafnet_deploy.engines.build import cache_folder
 from nafnet_deploy.engines.driver import LocalGpu
 from nafnet_deploy.engines.flavour import FLAVOURS, flavour
 from nafnet_deploy.engines.gpus import GPUS
@@ -33,33 +33,30 @@ class Wanted:
     gpu: LocalGpu
     """This machine's GPU."""
 
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """What to build for: this GPU where the library can be told so, else nothing (its own choice)."""
+        known = GPUS.get(self.gpu.capability)
+        return (self.gpu.capability,) if flavour(self.target).builds_for_others and known and known.rtx else ()
+
     def build_command(self) -> str:
         """The command that builds such a plan."""
-        command = f"nafdeploy build {self.bundle.graph} --target {self.target}"
+        words = ["nafdeploy build", str(self.bundle.graph), "--target", self.target]
         if self.bundle.manifest.iterations > 1:
-            command += f" --iters {self.iterations}"
-        known = GPUS.get(self.gpu.capability)
-        if flavour(self.target).builds_for_others and known is not None and known.rtx:
-            command += f" --gpu {self.gpu.capability}"
-        return command
-
-
-def cache_folder() -> Path:
-    """Where this user's machine-made files go: `NAFDEPLOY_CACHE`, or `nafnet-deploy` in the cache of the system."""
-    if own := os.environ.get("NAFDEPLOY_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nafnet-deploy"
-
-
-def plan_folders(bundle: Bundle) -> tuple[Path, ...]:
-    """Where plans are looked for: beside the bundle, in `engines/`, and in the user's cache."""
-    return bundle.graph.parent, Path("engines"), cache_folder() / "plans"
+            words += ["--iters", str(self.iterations)]
+        if self.gpus:
+            words += ["--gpu", *self.gpus]
+        return " ".join(words)
 
 
 def plans_of(bundle: Bundle, target: str, iterations: int) -> Iterator[tuple[Path, PlanManifest]]:
-    """The plans of `plan_folders` that were built from this graph for that library, not yet checked; newest first."""
+    """The plans built from this graph for that library, newest first, not yet checked.
+
+    Looked for beside the bundle, in `engines/`, and among those that earlier runs built (`cache_folder`).
+    """
     found = []
-    for folder in dict.fromkeys(folder.resolve() for folder in plan_folders(bundle)):
+    folders = (bundle.graph.parent, Path("engines"), *cache_folder().glob("*/"))
+    for folder in dict.fromkeys(folder.resolve() for folder in folders):
         for path in sorted(folder.glob(f"*{PLAN_SUFFIX}")):
             try:
                 manifest = read_plan_manifest(path)
@@ -102,23 +99,16 @@ def check_fit(plan: PlanFile, wanted: Wanted) -> None:
         raise EngineError(f"{plan.path.name} does not run here: {fault}.", f"Build one: {wanted.build_command()}")
 
 
-def plan_for(wanted: Wanted) -> PlanFile:
-    """The newest plan on this disk that fits. The one place to build a missing plan on the fly.
+def find_plan(wanted: Wanted) -> PlanFile | None:
+    """The newest plan on this disk that fits, its hash checked; None when there is none.
 
     Raises:
-        EngineError: there is none, with the command that builds it.
+        EngineError: it was changed since it was built.
     """
-    faults = []
     for path, manifest in plans_of(wanted.bundle, wanted.target, wanted.iterations):
-        if not (fault := fault_of(manifest, wanted)):
+        if not fault_of(manifest, wanted):
             return open_plan(path)
-        faults.append(f"{path.name} does not: {fault}")
-    title = flavour(wanted.target).title
-    raise EngineError(
-        f"no {title} plan of {wanted.bundle.graph.name} with {wanted.iterations} iterations runs on this "
-        f"{wanted.gpu.capability}" + "".join(f"; {fault}" for fault in faults) + ".",
-        f"Build one: {wanted.build_command()}",
-    )
+    return None
 
 
 def target_of(plan: Path, trust: bool = False) -> str:
@@ -132,3 +122,13 @@ def target_of(plan: Path, trust: bool = False) -> str:
     if trust and named in FLAVOURS:
         return named
     return read_plan_manifest(plan).target
+
+
+def iterations_of(engine: str) -> int | None:
+    """The one number of iterations that an engine computes when it is the path of a plan; None for any other name,
+    and for a plan without a readable sidecar.
+    """
+    try:
+        return read_plan_manifest(Path(engine)).iterations if engine.endswith(PLAN_SUFFIX) else None
+    except (CheckpointError, ConfigError):
+        return None

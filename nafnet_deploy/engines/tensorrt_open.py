@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
+from typing import Any
 
+from nafnet_deploy.engines.build import cached_plan
+from nafnet_deploy.engines.build_recipe import BuildRecipe
 from nafnet_deploy.engines.cuda.base import driver_too_old, no_gpu, open_cuda
 from nafnet_deploy.engines.cut import check_iterations
 from nafnet_deploy.engines.driver import LocalGpu, local_gpu
 from nafnet_deploy.engines.flavour import cuda_of_wheel, flavour, load_library
-from nafnet_deploy.engines.plan import open_plan
-from nafnet_deploy.engines.plan_choice import Wanted, check_fit, plan_for
+from nafnet_deploy.engines.plan import PlanFile, open_plan
+from nafnet_deploy.engines.plan_choice import Wanted, check_fit, find_plan
 from nafnet_deploy.engines.tensorrt_runner import TensorRTEngine
 from nafnet_deploy.errors import EngineError
 from nafnet_deploy.manifest import Bundle, TensorSpec
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +43,15 @@ class PlanOpener:
             bundle: what `open_bundle` returned.
             iterations: reasoning iterations; None for all that the graph has. A plan has one number of them.
             threads: of no meaning on a GPU.
-            plan: the plan; None looks in `plan_folders` for the newest one that fits.
+            plan: the plan; None takes the newest one on this disk that fits, and builds one when none does.
             trust: load `plan` without asking whose it is and whether it fits. A plan is an executable artefact.
 
         Raises:
             MissingDependency, MachineError: the library, a package for GPU memory, the driver or a GPU is missing, or
                 the driver is too old.
             CheckpointError: `plan` or its sidecar is missing or unreadable.
-            EngineError: no plan fits, or the library refuses it.
+            ExportError: no plan was there and none could be built.
+            EngineError: the plan does not fit, or the library refuses it.
         """
         n = bundle.manifest.iterations if iterations is None else iterations
         check_iterations(bundle.manifest, n)
@@ -57,7 +64,7 @@ class PlanOpener:
         if plan is not None and trust:
             path, precision = plan, "untrusted"
         else:
-            found = given or plan_for(wanted)
+            found = given or find_plan(wanted) or build_missing(wanted, library)
             check_fit(found, wanted)
             path, precision = found.path, found.manifest.precision_built
         try:
@@ -79,6 +86,17 @@ TENSORRT = PlanOpener("tensorrt")
 """Data-centre TensorRT, 10.12 and later."""
 TENSORRT_RTX = PlanOpener("tensorrt-rtx")
 """TensorRT-RTX."""
+
+
+def build_missing(wanted: Wanted, library: Any) -> PlanFile:
+    """Builds the plan that nobody built before, for this GPU and the default shapes, into the user's cache.
+
+    Raises:
+        ExportError, EngineError: see `nafnet_deploy.engines.build.cached_plan`.
+    """
+    _log.warning("building a %s plan for %s, once", flavour(wanted.target).title, wanted.gpu.name)
+    recipe = BuildRecipe(target=wanted.target, gpus=wanted.gpus, iterations=wanted.iterations)
+    return cached_plan(wanted.bundle, recipe, library).file
 
 
 def _gpu(target: str) -> LocalGpu:

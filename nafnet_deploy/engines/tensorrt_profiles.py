@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nafnet_deploy.engines.base import SizeLimits
 from nafnet_deploy.errors import EngineError
 
 Shape = tuple[int, ...]
@@ -63,6 +64,15 @@ def choose_profile(profiles: Sequence[Profile], shapes: Mapping[str, Shape]) -> 
     given = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
     ranges = " or ".join(", ".join(f"{name} {r}" for name, r in profile.items()) for profile in profiles)
     raise EngineError(f"{given} lies outside the shapes of the plan, which takes {ranges}.", _advice(profiles, shapes))
+
+
+def limits_of(profiles: Sequence[Profile]) -> SizeLimits | None:
+    """Heights and widths of the profile with the largest pictures; None where nothing is a picture."""
+    ranges = [r for profile in profiles for r in profile.values() if len(r.largest) == 4]
+    if not ranges:
+        return None
+    widest = max(ranges, key=lambda r: math.prod(r.largest[2:]))
+    return SizeLimits((widest.smallest[2], widest.smallest[3]), (widest.largest[2], widest.largest[3]))
 
 
 def _advice(profiles: Sequence[Profile], shapes: Mapping[str, Shape]) -> str:

@@ -13,11 +13,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nafnet_deploy.engines.base import Tensors
+from nafnet_deploy.engines.base import SizeLimits, Tensors
 from nafnet_deploy.engines.cuda.base import Cuda
 from nafnet_deploy.engines.tensorrt_buffers import Buffers
 from nafnet_deploy.engines.tensorrt_log import library_logger, listening
-from nafnet_deploy.engines.tensorrt_profiles import Profile, Shape, choose_profile, read_profiles
+from nafnet_deploy.engines.tensorrt_profiles import Profile, Shape, choose_profile, limits_of, read_profiles
 from nafnet_deploy.errors import EngineError
 from nafnet_deploy.manifest import TensorSpec
 
@@ -58,6 +58,8 @@ class TensorRTEngine:
         """Device time of the last run without the copies (ms); None before the first."""
         self.profiles: tuple[Profile, ...] = ()
         """What the plan takes."""
+        self.size_limits: SizeLimits | None = None
+        """Heights and widths of its widest profile."""
         self._library, self._cuda, self._graphs = library, cuda, graphs
         self._runtime: Any = None
         self._engine: Any = None
@@ -71,6 +73,7 @@ class TensorRTEngine:
             self._load(plan)
             self.inputs, self.outputs = self._specs(axes or {})
             self.profiles = read_profiles(self._engine, [spec.name for spec in self.inputs])
+            self.size_limits = limits_of(self.profiles)
             self._stream = self._held(cuda.create_stream(), cuda.destroy_stream)
             self._undo.append(self._buffers.close)
             self._start, self._end = (self._held(cuda.create_event(), cuda.destroy_event) for _ in range(2))

@@ -29,6 +29,7 @@ def run_parity(
     engine: str = "onnxruntime",
     threads: int | None = None,
     on_progress: Progress | None = None,
+    trust: bool = False,
 ) -> ParityReport:
     """Compares an engine with the network at every iteration.
 
@@ -38,9 +39,10 @@ def run_parity(
             fixed); None takes the inputs and answers of the bundle's golden file, which needs no torch.
         iterations: which n to compare; None is every n of the graph.
         shapes: input shapes [B, C, H, W] for `reference`; None is three sizes at two batch sizes.
-        engine: name in the engine registry.
+        engine: name in the engine registry, `auto` or the path of a plan.
         threads: threads of the engine; None is its own choice.
         on_progress: told (comparisons done, comparisons in all) after each.
+        trust: see `open_engine`.
 
     Raises:
         ConfigError: an iteration the graph does not have, or a precision without limits.
@@ -59,7 +61,9 @@ def run_parity(
         cases = _golden_cases(bundle)
     else:
         cases = _cases_of(reference, shapes or parity_shapes(manifest), max(steps))
-    name, rows = compare_engine(cases, lambda n: open_engine(engine, bundle, n, threads), steps, limits, on_progress)
+    name, rows = compare_engine(
+        cases, lambda n: open_engine(engine, bundle, n, threads, trust), steps, limits, on_progress
+    )
     return ParityReport(
         model=manifest.name,
         graph_sha256=manifest.sha256.get(".onnx", ""),
