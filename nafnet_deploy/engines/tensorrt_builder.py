@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import math
-import re
 import threading
 import time
 from pathlib import Path
@@ -175,12 +174,12 @@ def _build(
 def _failure(heard: Heard, spec: BuildSpec) -> ExportError:
     """The library's last word as one of our errors."""
     text = " ".join(heard.errors[-1].split())[:300] if heard.errors else "it does not say why"
-    wanted = re.search(r"Requested size was (\d+) bytes", text)
-    if spec.workspace is not None and (wanted or not heard.errors):
-        room = f" of {math.ceil(int(wanted[1]) / 2**20)} MiB or more" if wanted else ""
+    if spec.workspace is not None and ("OutOfMemory" in text or not heard.errors):
+        # The library names only the first block that did not fit, or nothing: the estimate says more.
         return ExportError(
             f"the plan does not fit a workspace of {spec.workspace} MiB.",
-            f"Give a larger --workspace{room}, none at all, or a smaller --max-shape.",
+            f"It needs about {math.ceil(spec.activation_bytes / 2**20)} MiB: give a larger --workspace, none at all, "
+            "or a smaller --max-shape.",
         )
     return ExportError(f"the library built nothing: {text}.", "Look at its whole log with --debug.")
 

@@ -68,10 +68,10 @@ def parse(module: Any, builder: Any, logger: Any, model: onnx.ModelProto) -> Any
 def _parser_error(parser: Any) -> str:
     if parser.num_errors == 0:
         return "it does not say why"
-    error = parser.get_error(0)
-    where = f" at the node {error.node_name()!r} ({error.node_operator()})" if error.node_operator() else ""
-    text = " ".join(str(error.desc()).split())[:300].rstrip(".")
-    return f"{str(error.code()).rpartition('.')[2]}{where}: {text}"
+    fault = parser.get_error(0)
+    where = f" at the node {fault.node_name()!r} ({fault.node_operator()})" if fault.node_operator() else ""
+    text = " ".join(str(fault.desc()).split())[:300].rstrip(".")
+    return f"{str(fault.code()).rpartition('.')[2]}{where}: {text}"
 
 
 def check_network(network: Any, model: onnx.ModelProto, manifest: ModelManifest) -> None:
