@@ -82,7 +82,6 @@ class Library:
 
         module.__version__ = version
         module.ILogger, module.Runtime, module.TensorIOMode = ILogger, Runtime, Mode
-        module.nptype = lambda dtype: dtype
         return module
 
 
@@ -105,8 +104,9 @@ class Engine:
     def get_tensor_mode(self, name: str) -> Mode:
         return Mode[name.upper()]
 
-    def get_tensor_dtype(self, name: str) -> type:
-        return self.library.dtype
+    def get_tensor_dtype(self, name: str) -> types.SimpleNamespace:
+        names = {np.float32: "FLOAT", np.float16: "HALF"}
+        return types.SimpleNamespace(name=names.get(self.library.dtype, "BF16"))
 
     def get_tensor_shape(self, name: str) -> Dims:
         shape = self.library.shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from nafnet_deploy.engines.base import Engine
 from nafnet_deploy.engines.cut import check_iterations
@@ -37,7 +38,7 @@ def open_fastest(
             return open_engine(name, bundle, n, threads)
         except (EngineError, MachineError) as error:
             if note is not None:
-                note(f"{name} is passed over: {error.message}")
+                note(f"{Path(name).name} is passed over: {error.message}")
     if bundle.manifest.precision == "fp16" and note is not None:
         note("this is an fp16 graph on a CPU, where it is no faster than the fp32 one: export that for this machine")
     return open_engine(LAST, bundle, n, threads)
@@ -48,8 +49,8 @@ def _candidates(bundle: Bundle, iterations: int) -> Iterator[str]:
     if local_gpu() is None:
         return
     for name, entry in ENGINES.items():
-        if entry.plans and next(plans_of(bundle, name, iterations), None) is not None:
-            yield name
+        if entry.plans:  # by path: by name, a missing plan would be built, and that may take minutes
+            yield from (str(path) for path, _ in plans_of(bundle, name, iterations))
     if _listed("CUDAExecutionProvider"):
         yield "onnxruntime-cuda"
 

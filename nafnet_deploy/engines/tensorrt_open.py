@@ -72,14 +72,14 @@ class PlanOpener:
         except OSError as error:
             raise EngineError(f"{path} cannot be read: {error.strerror}.", "Check the path.") from error
         axes = {spec.name: spec.shape for spec in (*bundle.manifest.inputs, *bundle.manifest.outputs)}
-        engine = TensorRTEngine(library, open_cuda(), data, f"{name} {precision}", axes)
-        if _names(engine.inputs, engine.outputs) != _names(bundle.manifest.inputs, bundle.manifest.outputs):
-            engine.close()
+        opened = TensorRTEngine(library, open_cuda(), data, f"{name} {precision}", axes)
+        if _names(opened.inputs, opened.outputs) != _names(bundle.manifest.inputs, bundle.manifest.outputs):
+            opened.close()
             raise EngineError(
                 f"{path.name} does not have the inputs and outputs of {bundle.graph.name}.",
                 f"Build one: {wanted.build_command()}",
             )
-        return engine
+        return opened
 
 
 TENSORRT = PlanOpener("tensorrt")

@@ -58,17 +58,17 @@ def choose_profile(profiles: Sequence[Profile], shapes: Mapping[str, Shape]) -> 
     Raises:
         EngineError: no profile holds them; names the ranges and a tile that fits.
     """
-    fitting = [i for i, profile in enumerate(profiles) if all(profile[name].holds(s) for name, s in shapes.items())]
+    fitting = [i for i, taken in enumerate(profiles) if all(taken[name].holds(s) for name, s in shapes.items())]
     if fitting:
         return min(fitting, key=lambda i: sum(math.prod(r.largest) for r in profiles[i].values()))
     given = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
-    ranges = " or ".join(", ".join(f"{name} {r}" for name, r in profile.items()) for profile in profiles)
+    ranges = " or ".join(", ".join(f"{name} {r}" for name, r in taken.items()) for taken in profiles)
     raise EngineError(f"{given} lies outside the shapes of the plan, which takes {ranges}.", _advice(profiles, shapes))
 
 
 def limits_of(profiles: Sequence[Profile]) -> SizeLimits | None:
     """Heights and widths of the profile with the largest pictures; None where nothing is a picture."""
-    ranges = [r for profile in profiles for r in profile.values() if len(r.largest) == 4]
+    ranges = [r for taken in profiles for r in taken.values() if len(r.largest) == 4]
     if not ranges:
         return None
     widest = max(ranges, key=lambda r: math.prod(r.largest[2:]))
@@ -77,7 +77,7 @@ def limits_of(profiles: Sequence[Profile]) -> SizeLimits | None:
 
 def _advice(profiles: Sequence[Profile], shapes: Mapping[str, Shape]) -> str:
     wider = "build a plan for this shape with: nafdeploy build --min-shape ... --max-shape ..."
-    ranges = [r for profile in profiles for r in profile.values() if len(r.largest) == 4]
+    ranges = [r for taken in profiles for r in taken.values() if len(r.largest) == 4]
     sides = [s for shape in shapes.values() if len(shape) == 4 for s in shape[2:]]
     squares = [min(r.largest[2:]) for r in ranges if max(r.smallest[2:]) <= min(r.largest[2:])]
     if squares and sides and max(sides) > max(squares):

@@ -22,6 +22,16 @@ from nafnet_deploy.errors import EngineError
 from nafnet_deploy.manifest import TensorSpec
 
 _log = logging.getLogger(__name__)
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT64": "int64",
+    "INT32": "int32",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "BOOL": "bool",
+}
+"""`DataType` to NumPy; what is missing here has no type in NumPy."""
 _BROKEN = "Look with: nafdeploy doctor, and build the plan again."
 
 
@@ -98,9 +108,9 @@ class TensorRTEngine:
         if strategies is None:  # plain TensorRT compiles everything in the build
             return self._engine.create_execution_context()
         # RTX would start with slow kernels, swap in others while running, and leave the slow ones in a CUDA graph.
-        config = self._engine.create_runtime_config()
-        config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
-        return self._engine.create_execution_context(config)
+        settings = self._engine.create_runtime_config()
+        settings.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+        return self._engine.create_execution_context(settings)
 
     def _forget(self) -> None:
         self._context = self._engine = self._runtime = None
@@ -113,13 +123,15 @@ class TensorRTEngine:
         found: dict[Any, list[TensorSpec]] = {mode: [] for mode in self._modes}
         for index in range(self._engine.num_io_tensors):
             name = self._engine.get_tensor_name(index)
-            dtype = np.dtype(self._library.nptype(self._engine.get_tensor_dtype(name))).name
+            dtype = self._engine.get_tensor_dtype(name).name
+            if dtype not in _DTYPES:
+                raise EngineError(f"{self.name} takes or gives {dtype} at {name!r}, which NumPy lacks.", _BROKEN)
             shape = tuple(self._engine.get_tensor_shape(name))
             words = axes.get(name, ())
             named = tuple(
                 side if side >= 0 else words[i] if i < len(words) else f"free{i}" for i, side in enumerate(shape)
             )
-            found[self._engine.get_tensor_mode(name)].append(TensorSpec(name, dtype, named))
+            found[self._engine.get_tensor_mode(name)].append(TensorSpec(name, _DTYPES[dtype], named))
         return tuple(tuple(found[mode]) for mode in self._modes)
 
     @property

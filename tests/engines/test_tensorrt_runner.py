@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import json
 import logging
 import types
 from pathlib import Path
@@ -15,14 +16,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorrt_rtx
 
 from nafnet_deploy.engines import tensorrt_profiles, tensorrt_runner
 from nafnet_deploy.engines.base import restore_batch, size_limits
 from nafnet_deploy.engines.tensorrt_runner import TensorRTEngine
 from nafnet_deploy.errors import EngineError
+from tests import tensorrt_double
 from tests.cuda_double import NumpyCuda
 from tests.tensorrt_double import PLAN, Library, double
 
+SURFACES = Path(__file__).parent / "tensorrt" / "surface"
 WIDE = (((1, 3, 2, 2), (2, 3, 16, 16)), ((1, 3, 2, 2), (1, 3, 64, 32)))
 
 
@@ -210,6 +214,13 @@ def test_every_refusal_of_the_library_is_noticed_and_frees_everything(cuda: Nump
     assert not library.alive
 
 
+def test_a_type_that_numpy_lacks_is_refused_at_once(cuda: NumpyCuda) -> None:
+    with pytest.raises(EngineError, match="BF16"):
+        opened(Library(cuda, dtype=object))
+    assert cuda.closed
+    assert not cuda.held
+
+
 def test_a_refused_profile_is_noticed(cuda: NumpyCuda) -> None:
     with (
         opened(Library(cuda, WIDE, refuse={"set_optimization_profile_async"})) as engine,
@@ -285,32 +296,35 @@ def called_names(module: Any) -> dict[str, set[str]]:
     return found
 
 
-def test_every_name_that_the_runner_calls_exists_in_the_real_library() -> None:
-    import tensorrt_rtx
+CLASSES = {"library": "", "runtime": "Runtime", "engine": "ICudaEngine", "context": "IExecutionContext"}
+USED = {
+    (CLASSES[owner], name)
+    for module in (tensorrt_runner, tensorrt_profiles)
+    for owner, used in called_names(module).items()
+    for name in used
+}
 
-    classes = {
-        "library": tensorrt_rtx,
-        "runtime": tensorrt_rtx.Runtime,
-        "engine": tensorrt_rtx.ICudaEngine,
-        "context": tensorrt_rtx.IExecutionContext,
-    }
-    count = 0
-    for module in (tensorrt_runner, tensorrt_profiles):
-        for owner, used in called_names(module).items():
-            for name in used:
-                assert hasattr(classes[owner], name), f"{owner}.{name}"
-                count += 1
-    assert count >= 15
+
+def missing(surface: dict[str, list[str]]) -> set[tuple[str, str]]:
+    return {(owner, name) for owner, name in USED if name not in (surface.get(owner, ()) if owner else surface)}
+
+
+def test_every_name_that_the_runner_calls_exists_in_tensorrt_rtx() -> None:
+    assert len(USED) >= 15
+    assert missing({name: dir(getattr(tensorrt_rtx, name)) for name in dir(tensorrt_rtx)}) == set()
     assert hasattr(tensorrt_rtx.IExecutionContext, "is_stream_capturable")
     assert hasattr(tensorrt_rtx.DynamicShapesKernelSpecializationStrategy, "EAGER")
     assert hasattr(tensorrt_rtx.IRuntimeConfig, "dynamic_shapes_kernel_specialization_strategy")
 
 
+@pytest.mark.parametrize("recorded", sorted(SURFACES.glob("*.json")), ids=lambda path: path.stem)
+def test_every_name_that_the_runner_calls_exists_in_data_centre_tensorrt(recorded: Path) -> None:
+    surface = json.loads(recorded.read_text())
+    assert missing(surface) == set()
+    assert "DynamicShapesKernelSpecializationStrategy" not in surface
+
+
 def test_the_double_has_no_name_that_the_real_library_lacks() -> None:
-    import tensorrt_rtx
-
-    from tests import tensorrt_double
-
     for ours, theirs in (
         (tensorrt_double.Engine, tensorrt_rtx.ICudaEngine),
         (tensorrt_double.Context, tensorrt_rtx.IExecutionContext),
