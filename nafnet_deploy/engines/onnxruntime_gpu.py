@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import warnings
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -140,7 +141,7 @@ def _quiet() -> Iterator[None]:
     """Keeps ONNX Runtime's chatter off the terminal: its wrapper prints to stdout, where our JSON goes."""
     ort.set_default_logger_severity(_FATAL_ONLY)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
             yield
     finally:
         ort.set_default_logger_severity(_WARNINGS)
