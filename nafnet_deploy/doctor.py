@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import platform
@@ -19,6 +20,7 @@ from nafnet_deploy.environment import Environment, read_environment
 
 REINSTALL = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'nafnet-deploy[{}]'"
 """onnxruntime and onnxruntime-gpu overwrite each other's files: both must go before one comes."""
+CPUINFO = Path("/proc/cpuinfo")
 _CPU_FLAGS = {
     "avx2": "fast fp32",
     "avx512f": "faster fp32",
@@ -91,12 +93,12 @@ def diagnose(on_step: Callable[[str], None] = lambda name: None) -> Diagnosis:
     return Diagnosis(read_environment(), gpu, tuple(findings))
 
 
-def version_of(package: str) -> str:
-    """Version of an installed distribution; empty when it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
+def version_of(*packages: str) -> str:
+    """Version of the first of these distributions that is installed; empty when none is."""
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(package)
+    return ""
 
 
 def _packages() -> Iterator[Finding]:
@@ -157,10 +159,11 @@ def _providers(gpu: LocalGpu | None) -> Iterator[Finding]:
 
 
 def _provider(name: str, engine: str, package: str, gpu: LocalGpu | None) -> Finding:
-    installed = version_of(package)
+    installed = version_of(package, f"{package}-cu13", f"{package}-cu12")
     if not installed:
         swap = package == "onnxruntime-gpu"
-        mend = "" if gpu is None else REINSTALL.format("gpu") if swap else f"pip install {package}"
+        command = REINSTALL.format("gpu") if swap else f"pip install {package}"
+        mend = command if gpu is not None else f"On a machine with an NVIDIA GPU: {command}"
         return Finding("provider", name, "missing", f"{package} is not installed", mend)
     fault = fault_of(f"from nafnet_deploy.engines.onnxruntime_gpu import {engine} as engine; engine.try_out()")
     if not fault:
@@ -197,10 +200,8 @@ def _layers(gpu: LocalGpu | None) -> Iterator[Finding]:
     found = {package: version_of(package) for package in ("pycuda", "cuda-bindings")}
     for package, module in (("pycuda", "pycuda.driver"), ("cuda-bindings", "cuda.bindings.runtime")):
         if not found[package]:
-            needed = gpu is not None and not any(found.values())
-            yield Finding(
-                "memory layer", package, "missing", "not installed", f"pip install {package}" if needed else ""
-            )
+            detail = "not installed; the other one serves" if any(found.values()) else "not installed"
+            yield Finding("memory layer", package, "missing", detail, f"pip install {package}")
             continue
         fault = fault_of(f"import {module}")
         # pycuda cannot even be imported without a driver: that is no fault of its own.
@@ -218,7 +219,7 @@ def _processor() -> Iterator[Finding]:
 
 def _cpu_flags() -> frozenset[str]:
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         return frozenset()
     return frozenset(

@@ -27,7 +27,7 @@ def doctor(json_out: bool = typer.Option(False, "--json", help="Print the diagno
     else:
         show(_table(diagnosis))
         for finding in diagnosis.findings:
-            if finding.mend and finding.state != "ok":
+            if finding.mend:
                 say(f"{finding.name}: {finding.mend}")
     if not diagnosis:
         broken = diagnosis.broken

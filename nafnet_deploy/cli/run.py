@@ -38,12 +38,12 @@ def run(
     iterations = positive(iters, "--iters") or iterations_of(engine) or bundle.manifest.default_iterations
     side = int(tile) if tile.isdecimal() else tile
     with open_engine(engine, bundle, iterations, positive(threads, "--threads"), trust_engine, say) as opened:
-        say(f"engine: {opened.name}, {iterations} iterations")
         restorer = Restorer(opened, bundle.manifest, side, overlap)
         if source.is_dir():
             _folder(restorer, source, out)
         else:
             _file(restorer, source, out)
+        say(f"engine: {opened.name}, N = {iterations}")
 
 
 def _file(restorer: Restorer, source: Path, out: Path | None) -> None:

@@ -29,8 +29,8 @@ class Restorer:
         engine: an open engine with one input and one output; the caller closes it.
         manifest: the contract of its graph.
         tile: `auto` takes the whole picture where the network's activations fit `memory` and the engine takes it,
-            and otherwise square tiles that do, at most 1024 pixels; `off` always takes the whole picture; a number is the tile's side
-            (pixels). A graph of one fixed size decides for itself.
+            and otherwise square tiles that do, at most 1024 pixels; `off` always takes the whole picture; a number is
+            the tile's side (pixels). A graph of one fixed size decides for itself.
         overlap: pixels that neighbouring tiles share; None takes the manifest's advice, at most half a tile.
         memory: bytes for activations; None takes a quarter of what is available when a picture arrives.
 
@@ -78,6 +78,11 @@ class Restorer:
         if self._overlap is not None and self._overlap < 0:
             raise ConfigError(f"an overlap of {self._overlap} pixels is impossible.", "Use 0 or more.")
         known = [s for s in (*self._fixed, None if isinstance(tile, str) else tile) if s is not None]
+        if tile == "auto" and not known and self._overlap is not None and 2 * self._overlap > MAX_AUTO_TILE:
+            raise ConfigError(
+                f"an overlap of {self._overlap} pixels does not fit automatic tiles of up to {MAX_AUTO_TILE} pixels.",
+                f"Use an overlap from 0 to {MAX_AUTO_TILE // 2}, or a larger --tile.",
+            )
         if self._overlap is not None and known and self._overlap >= min(known):
             raise ConfigError(
                 f"an overlap of {self._overlap} pixels does not fit tiles of {min(known)} pixels.",

@@ -144,7 +144,9 @@ def test_a_failing_call_is_named_and_a_failing_release_is_silent(fake: FakeRunti
 def test_what_is_missing_is_the_machines_fault(
     fake: FakeRuntime, version: int, error: str, count: int | None, words: str
 ) -> None:
-    fake.answers.update(cudaDriverGetVersion=(OK, version), cudaGetDeviceCount=(getattr(cudart.cudaError_t, error), count))
+    fake.answers.update(
+        cudaDriverGetVersion=(OK, version), cudaGetDeviceCount=(getattr(cudart.cudaError_t, error), count)
+    )
     with pytest.raises(MachineError, match=words):
         CudaPython()
 

@@ -181,7 +181,7 @@ def test_a_file_in_the_current_folder_does_not_stand_in_for_a_package(
 
 
 def test_the_module_of_the_registry_imports_no_engine() -> None:
-    code = "import sys, nafnet_deploy.engines.auto, nafnet_deploy.doctor, nafnet_deploy.engines.tensorrt_open;"
+    code = "import sys, nafnet_deploy.engines.registry, nafnet_deploy.doctor, nafnet_deploy.engines.tensorrt_open;"
     code += "print(sorted({'torch', 'onnx', 'onnxruntime', 'tensorrt_rtx', 'cuda', 'pycuda'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from nafnet_deploy.engines import tensorrt_open
-from nafnet_deploy.engines.auto import open_fastest
 from nafnet_deploy.engines.base import restore_batch
 from nafnet_deploy.engines.driver import LocalGpu
 from nafnet_deploy.engines.plan import sidecar_of
 from nafnet_deploy.engines.plan_choice import iterations_of
-from nafnet_deploy.engines.registry import open_engine
+from nafnet_deploy.engines.registry import open_engine, open_fastest
 from nafnet_deploy.errors import CheckpointError, ConfigError, EngineError, MachineError, MissingDependency
 from nafnet_deploy.manifest import Bundle, open_bundle
 from tests import plans
@@ -50,7 +49,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Library]:
         library = Library(cuda)
         monkeypatch.setattr(tensorrt_open, "load_library", lambda target: library.as_module(version))
         monkeypatch.setattr(tensorrt_open, "local_gpu", lambda: gpu)
-        monkeypatch.setattr("nafnet_deploy.engines.auto.local_gpu", lambda: gpu)
+        monkeypatch.setattr("nafnet_deploy.engines.registry.local_gpu", lambda: gpu)
         monkeypatch.setattr(tensorrt_open, "open_cuda", lambda: cuda)
         monkeypatch.setattr(tensorrt_open, "cuda_of_wheel", lambda target: "13")
         return library

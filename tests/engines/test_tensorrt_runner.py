@@ -230,6 +230,12 @@ def test_a_refused_profile_is_noticed(cuda: NumpyCuda) -> None:
     assert not cuda.held
 
 
+def run_often(library: Library) -> None:
+    with opened(library) as engine:
+        for _ in range(5):
+            restore_batch(engine, picture(1, 3, 4, 4))
+
+
 @pytest.mark.parametrize(
     ("call", "works"),
     [
@@ -244,9 +250,8 @@ def test_a_refused_profile_is_noticed(cuda: NumpyCuda) -> None:
 def test_a_failure_of_the_gpu_anywhere_frees_everything(call: str, works: int) -> None:
     cuda = NumpyCuda(**{call: works})
     library = Library(cuda)
-    with pytest.raises(EngineError, match=f"fails in {call}"), opened(library) as engine:
-        for _ in range(5):
-            restore_batch(engine, picture(1, 3, 4, 4))
+    with pytest.raises(EngineError, match=f"fails in {call}"):
+        run_often(library)
     gc.collect()
     assert cuda.closed
     assert not cuda.held
