@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -44,9 +43,7 @@ def test_a_build_leaves_plan_and_sidecar_and_the_second_returns_at_once(
     assert "fp32, 0 of" in said.err
     assert said.out == ""
     monkeypatch.setattr(build_module, "build_plan", None)  # a second build would fail
-    started = time.perf_counter()
     assert nafdeploy(monkeypatch, *arguments, "--json") == 0
-    assert time.perf_counter() - started < 2
     table = json.loads(capsys.readouterr().out)
     assert (table["reused"], table["iterations"], table["gpus"]) == (True, 2, ["sm86"])
     assert table["plan_sha256"] == open_plan(tmp_path / f"{name}.engine").manifest.plan_sha256
