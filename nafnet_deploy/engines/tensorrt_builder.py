@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import math
+import re
 import threading
 import time
 from pathlib import Path
@@ -59,7 +60,9 @@ def build_plan(
         with _ONE_AT_A_TIME, listening(module) as heard:
             return _build(bundle, spec, recipe, module, progress, heard, device)
 
-    return run_stoppable(work, progress)
+    plan = run_stoppable(work, progress)
+    on_progress("done", 1.0)  # the library does not report its last steps
+    return plan
 
 
 def resolve(bundle: Bundle, recipe: BuildRecipe) -> tuple[BuildSpec, LocalGpu | None]:
@@ -174,7 +177,7 @@ def _build(
 def _failure(heard: Heard, spec: BuildSpec) -> ExportError:
     """The library's last word as one of our errors."""
     text = " ".join(heard.errors[-1].split())[:300] if heard.errors else "it does not say why"
-    if spec.workspace is not None and ("OutOfMemory" in text or not heard.errors):
+    if spec.workspace is not None and (re.search("OutOfMemory|workspace limit", text) or not heard.errors):
         # The library names only the first block that did not fit, or nothing: the estimate says more.
         return ExportError(
             f"the plan does not fit a workspace of {spec.workspace} MiB.",

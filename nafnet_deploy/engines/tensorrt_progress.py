@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 OnProgress = Callable[[str, float], None]
@@ -97,33 +99,53 @@ def monitor_of(module: Any, progress: Progress) -> Any:
 def run_stoppable(work: Callable[[], T], progress: Progress) -> T:
     """Runs `work` on a thread of its own, so that Ctrl-C is heard here and not lost inside a native callback.
 
-    Ctrl-C stops the build through `progress`, waits for the thread to end, and only then is raised.
+    Ctrl-C stops the build through `progress`, waits for the thread to end, and only then is raised: leaving earlier
+    would tear the interpreter down under a native build, which aborts the process.
 
     Raises:
         Whatever `work` raised; the callback's own exception where it raised one; KeyboardInterrupt.
     """
     results: list[T] = []
     errors: list[BaseException] = []
+    finished = threading.Event()
 
     def run() -> None:
         try:
             results.append(work())
         except BaseException as error:
             errors.append(error)
+        finally:
+            finished.set()
 
-    thread = threading.Thread(target=run, name="nafdeploy-build", daemon=False)
-    interrupt: KeyboardInterrupt | None = None
-    thread.start()
-    while thread.is_alive():
-        try:
-            thread.join(0.1)  # with a limit: a join without one cannot be interrupted on every system
-        except KeyboardInterrupt as error:
-            interrupt = error
-            progress.stop()
-    if interrupt is not None:
-        raise interrupt
+    thread = threading.Thread(target=run, name="nafdeploy-build")
+    with _interrupts_noted(progress) as interrupted:
+        thread.start()
+        while not finished.wait(0.1):  # not Thread.join: before Python 3.13 an interrupted one thinks it is done
+            pass
+        thread.join()
+    if interrupted.is_set():
+        raise KeyboardInterrupt
     if progress.error is not None:
         raise progress.error
     if errors:
         raise errors[0]
     return results[0]
+
+
+@contextlib.contextmanager
+def _interrupts_noted(progress: Progress) -> Iterator[threading.Event]:
+    """Within the block Ctrl-C stops `progress` and sets the event; nothing is raised, so nothing is left half-way."""
+    interrupted = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's affair
+        yield interrupted
+        return
+
+    def note(*_: object) -> None:
+        interrupted.set()
+        progress.stop()
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)

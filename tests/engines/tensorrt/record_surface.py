@@ -14,11 +14,17 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-ENTRY_POINTS = (
-    "createInferBuilder_INTERNAL createInferRefitter_INTERNAL createInferRuntime_INTERNAL getPluginRegistry "
-    "createNvOnnxParserRefitter_INTERNAL createNvOnnxParser_INTERNAL getBuilderPluginRegistry getNvOnnxParserVersion "
-    "initLibNvInferPlugins"
-).split()
+ENTRY_POINTS = [
+    "createInferBuilder_INTERNAL",
+    "createInferRefitter_INTERNAL",
+    "createInferRuntime_INTERNAL",
+    "getPluginRegistry",
+    "createNvOnnxParserRefitter_INTERNAL",
+    "createNvOnnxParser_INTERNAL",
+    "getBuilderPluginRegistry",
+    "getNvOnnxParserVersion",
+    "initLibNvInferPlugins",
+]
 
 
 def main(wheel: Path) -> None:
