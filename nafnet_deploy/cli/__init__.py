@@ -32,8 +32,8 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="nafdeploy",
     help="NAFNet-family image restoration, from PyTorch to production.",
-    epilog="Exit codes: 0 ok, 1 unexpected, 2 usage, 3 environment, 4 export or build, 5 parity, "
-    "6 incompatible engine, 7 unreliable benchmark, 130 interrupted.",
+    epilog="Exit codes: 0 ok, 1 unexpected, 2 usage, 3 environment, 4 export, 5 parity, 6 incompatible engine, "
+    "7 unreliable benchmark, 130 interrupted.",
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
