@@ -7,11 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tensorrt_rtx
 
 from nafnet_deploy.engines import tensorrt_profiles, tensorrt_runner
+from nafnet_deploy.engines.tensorrt_runner import TensorRTEngine
+from nafnet_deploy.errors import EngineError
 from tests import tensorrt_double
+from tests.cuda_double import NumpyCuda
 
 SURFACES = Path(__file__).parent / "tensorrt" / "surface"
 
@@ -62,3 +66,11 @@ def test_the_double_has_no_name_that_the_real_library_lacks() -> None:
         (tensorrt_double.Context, tensorrt_rtx.IExecutionContext),
     ):
         assert {n for n in vars(ours) if not n.startswith("_")} <= set(dir(theirs))
+
+
+@pytest.mark.parametrize("size", [0, 4096])
+def test_the_real_library_refuses_random_bytes_with_its_reason_and_the_process_lives(size: int) -> None:
+    cuda = NumpyCuda()
+    with pytest.raises(EngineError, match=r"cannot load the plan: .+"):
+        TensorRTEngine(tensorrt_rtx, cuda, np.random.default_rng(0).bytes(size), "tensorrt-rtx")
+    assert cuda.closed
