@@ -109,6 +109,11 @@ class Recipe:
         table: dict[str, Any] = plain(self)
         return table
 
+    def portable(self) -> Recipe:
+        """The recipe with the data folders' names alone: what may travel in a checkpoint."""
+        names = {"train": Path(self.data.train).name, "val": Path(self.data.val).name}
+        return dataclasses.replace(self, data=dataclasses.replace(self.data, **names))
+
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Reads a recipe; each override is `table.key=value` with a TOML value (a bare word is a string).

@@ -164,7 +164,7 @@ class Trainer:
             name=self.recipe.name,
             task=self.recipe.task,
             provenance={
-                "recipe": json.dumps(self.recipe.to_dict(), sort_keys=True),
+                "recipe": json.dumps(self.recipe.portable().to_dict(), sort_keys=True),
                 "steps": str(self.step),
                 "hours": f"{self.seconds / 3600:.2f}",
                 "validation_psnr": json.dumps([round(p, 3) for p in psnr]),

@@ -65,7 +65,9 @@ def test_training_beats_the_unchanged_input_and_writes_a_checkpoint_that_loads(p
     assert min(psnr) > noise_floor + 1
     assert checkpoint.config == TINY
     assert checkpoint.name == "tiny"
-    assert json.loads(checkpoint.provenance["recipe"])["schedule"]["steps"] == 120
+    kept = json.loads(checkpoint.provenance["recipe"])
+    assert kept["schedule"]["steps"] == 120
+    assert kept["data"]["train"] == pictures.name, "a machine's paths stay out of a checkpoint"
 
 
 def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
