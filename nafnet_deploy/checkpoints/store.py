@@ -91,12 +91,19 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(weights, part, metadata=write_metadata(facts))
+        part.chmod(0o666 & ~_umask())  # safetensors writes for the owner alone
         part.replace(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be written: {error}.", "Check the folder and the free space.") from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from contextlib import redirect_stdout
 
 import typer
 
 from nafnet_deploy.cli.bench import bench
 from nafnet_deploy.cli.demo import demo
+from nafnet_deploy.cli.eval import evaluate
 from nafnet_deploy.cli.export import export
 from nafnet_deploy.cli.inspect import inspect
 from nafnet_deploy.cli.parity import parity
@@ -20,18 +23,21 @@ from nafnet_deploy.cli.run import run
 from nafnet_deploy.cli.train import train
 from nafnet_deploy.errors import NafdeployError
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
+
 app = typer.Typer(
     name="nafdeploy",
     help="NAFNet-family image restoration, from PyTorch to production.",
     epilog="Exit codes: 0 ok, 1 unexpected, 2 usage, 3 environment, 4 export, 5 parity, 6 incompatible engine, "
     "7 unreliable benchmark, 130 interrupted.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (run, export, parity, bench, train, inspect, demo):
     app.command()(command)
+app.command("eval")(evaluate)
 
 
 def _version(wanted: bool) -> None:
@@ -51,20 +57,50 @@ def options(
 
 
 def main() -> None:
-    """Entry point: runs the app and turns our errors into one line and an exit code."""
-    debug = "--debug" in sys.argv[1:]
-    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    """Entry point: runs the app and ends the process with a documented exit code."""
+    sys.exit(execute(sys.argv[1:]))
+
+
+def execute(arguments: list[str]) -> int:
+    """Runs one command line; every failure becomes one line on stderr and an exit code."""
     try:
-        app(args=arguments)
+        if not arguments:  # help that nobody asked for is no output: it belongs to the error
+            with redirect_stdout(sys.stderr):
+                app(args=["--help"], standalone_mode=False)
+            return 2
+        code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except Exception as error:
-        if debug:
-            raise
-        if isinstance(error, NafdeployError):
-            print(f"nafdeploy: {error}", file=sys.stderr)
-            sys.exit(error.exit_code)
-        if isinstance(error, BrokenPipeError):  # the reader of our output went away, e.g. `| head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
-        print(f"nafdeploy: unexpected {type(error).__name__}: {error}", file=sys.stderr)
-        print("Run the same command with --debug and report what it shows.", file=sys.stderr)
-        sys.exit(1)
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return _explain(error)
+    if code == INTERRUPTED:  # typer turns Ctrl-C inside a command into this code
+        print(
+            "nafdeploy: interrupted. Files that were finished are whole; nothing half-written is left.", file=sys.stderr
+        )
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: Exception) -> int:
+    """Says on one line what went wrong and returns the exit code."""
+    if isinstance(error, NafdeployError):
+        line, code = str(error), error.exit_code
+    elif hasattr(error, "format_message"):  # an unknown command or option; typer's class for it is not public
+        context = getattr(error, "ctx", None)
+        command = "nafdeploy" if context is None else context.command_path
+        message = error.format_message()
+        line, code = f"{message}{'' if message.endswith(('.', '?')) else '.'} See: {command} --help", 2
+    elif isinstance(error, OSError) and error.filename is not None:  # e.g. a name that is too long for the disk
+        line, code = f"{error.filename}: {error.strerror}. Check the path, or give another with -o.", 2
+    else:
+        line = f"unexpected {type(error).__name__}: {error} (run it again with --debug and report what it shows)"
+        code = 1
+    print("nafdeploy:", " ".join(line.splitlines()), file=sys.stderr)
+    return code

@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from nafnet_deploy.manifest import Bundle
     from nafnet_deploy.parity.compare import EngineFactory
 
+DEFAULT_ITERS = 5
+"""Largest N of the table when nobody asks."""
+
 
 def bench(
     model: str = typer.Argument(DEFAULT_MODEL, help="Released model, checkpoint or preset (needs torch), or .onnx."),
-    iters: int = typer.Option(5, help="Largest N; 1 to N are timed."),
+    iters: int | None = typer.Option(None, help="Largest N; 1 to N are timed. [default: 5, or all that an .onnx has]"),
     imgsz: str = typer.Option("256", help="256 or HxW (pixels)."),
     runs: int = typer.Option(20, help="Timed rounds per N; in each round every engine takes a turn."),
     warmup: int = typer.Option(3, help="Untimed rounds before them."),
@@ -32,6 +35,7 @@ def bench(
     """Time PyTorch eager and ONNX Runtime in the same interleaved rounds, for N = 1 to --iters."""
     from nafnet_deploy.benchmarks.report import claimed_table
     from nafnet_deploy.benchmarks.run import run_bench
+    from nafnet_deploy.engines.cut import check_iterations
     from nafnet_deploy.engines.registry import open_engine
     from nafnet_deploy.errors import ConfigError, ParityError
 
@@ -41,8 +45,9 @@ def bench(
         raise ConfigError(f"--warmup {warmup} is impossible.", "Use 0 or more.")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="nafdeploy-bench-")))
-        bundle, checkpoint = _subject(model, iters, folder)
-        largest = min(iters, bundle.manifest.iterations)
+        bundle, checkpoint = _subject(model, iters or DEFAULT_ITERS, folder)
+        largest = iters or min(DEFAULT_ITERS, bundle.manifest.iterations)
+        check_iterations(bundle.manifest, largest)
         engines: dict[str, EngineFactory] = {}
         if checkpoint is not None:
             engines["PyTorch eager"] = _pytorch(checkpoint, threads)

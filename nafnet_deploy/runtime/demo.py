@@ -53,15 +53,25 @@ def run_demo(restorer: Restorer, out: Path, sigma: float, seed: int = 0) -> Demo
     result = DemoResult(out / "noisy.png", out / "restored.png", out / "before-after.png", 0.0, 0.0)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.clip(np.round(noisy), 0, 255).astype(np.uint8)).save(result.noisy)
+        _save(Image.fromarray(np.clip(np.round(noisy), 0, 255).astype(np.uint8)), result.noisy)
         restore_file(restorer, result.noisy, result.restored)
         before, after = (np.asarray(Image.open(p)) for p in (result.noisy, result.restored))
         scores = [psnr(p / 255, clean / 255) for p in (before, after)]
         captions = (f"noisy, {scores[0]:.1f} dB", f"restored, {scores[1]:.1f} dB", "original")
-        side_by_side((before, after, clean), captions).save(result.comparison)
+        _save(side_by_side((before, after, clean), captions), result.comparison)
     except OSError as error:
         raise ImageError(f"{out} cannot be written: {error.strerror}.", "Choose another folder with -o.") from error
     return dataclasses.replace(result, noisy_psnr=scores[0], restored_psnr=scores[1])
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    """Writes a PNG whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        picture.save(part, format="PNG")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def sample_photograph() -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nafnet_deploy.errors import ImageError, NafdeployError, UsageError
+from nafnet_deploy.errors import ImageError, MachineError, NafdeployError, UsageError
 from nafnet_deploy.images.files import PICTURE_SUFFIXES, read_picture
 from nafnet_deploy.images.writing import WRITE_SUFFIXES, check_target, write_picture
 from nafnet_deploy.runtime.restorer import OnTile, Restorer
@@ -58,10 +58,16 @@ def restore_file(restorer: Restorer, source: Path, target: Path, on_tile: OnTile
         UsageError: the target is the source.
         ImageError: the source cannot be read or the target cannot be written.
         ConfigError, EngineError: see `Restorer`.
+        MachineError: memory ran out.
     """
     picture = read_picture(source)
     check_target(picture, target)
-    restored = _in_unit_range(restorer, picture.pixels, on_tile)
+    try:
+        restored = _in_unit_range(restorer, picture.pixels, on_tile)
+    except MemoryError as error:
+        raise MachineError(
+            f"the memory does not suffice for {source}.", "Use smaller tiles, e.g. --tile 256."
+        ) from error
     write_picture(picture.with_pixels(restored), target)
 
 

@@ -75,6 +75,11 @@ class Restorer:
         if self._overlap is not None and self._overlap < 0:
             raise ConfigError(f"an overlap of {self._overlap} pixels is impossible.", "Use 0 or more.")
         known = [s for s in (*self._fixed, None if isinstance(tile, str) else tile) if s is not None]
+        if tile == "auto" and not known and self._overlap is not None and 2 * self._overlap > MAX_AUTO_TILE:
+            raise ConfigError(
+                f"an overlap of {self._overlap} pixels does not fit automatic tiles of up to {MAX_AUTO_TILE} pixels.",
+                f"Use an overlap from 0 to {MAX_AUTO_TILE // 2}, or a larger --tile.",
+            )
         if self._overlap is not None and known and self._overlap >= min(known):
             raise ConfigError(
                 f"an overlap of {self._overlap} pixels does not fit tiles of {min(known)} pixels.",

@@ -157,7 +157,7 @@ def test_no_engines_and_an_unknown_precision() -> None:
 
 
 def test_committed_results_are_reports_whose_figures_follow_from_their_times() -> None:
-    for path in sorted(RESULTS.glob("*.json")):
+    for path in sorted(RESULTS.glob("bench-*.json")):
         committed = BenchmarkReport.from_json(path.read_text(encoding="utf-8"), path.name)
         assert committed, f"{path.name}: the outputs disagree"
         assert_consistent(committed)

@@ -155,6 +155,28 @@ def test_an_interrupt_passes_through_and_leaves_whole_files(
     Image.open(out / "a.png").load()
 
 
+def test_a_picture_too_large_for_the_memory_does_not_end_the_folder(
+    restorer: Restorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    Image.new("RGB", (64, 64)).save(folder / "a.png")
+    Image.new("RGB", (16, 16)).save(folder / "b.png")
+    restore = Restorer.__call__
+
+    def small_only(self: Restorer, image: np.ndarray, on_tile: object = None) -> np.ndarray:
+        if image.shape[0] > 16:
+            raise MemoryError
+        return restore(self, image, on_tile)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Restorer, "__call__", small_only)
+    result = restore_folder(restorer, folder, out)
+    assert [p.name for p in out.iterdir()] == ["b.png"]
+    (failure,) = result.failed
+    assert failure.error.exit_code == 3
+    assert "--tile" in failure.error.mend
+
+
 @pytest.mark.parametrize("folder", ["missing", "file.png", "empty"])
 def test_a_folder_without_pictures_is_refused(restorer: Restorer, tmp_path: Path, folder: str) -> None:
     save(tmp_path / "file.png")

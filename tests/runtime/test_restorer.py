@@ -163,6 +163,7 @@ def test_values_that_are_not_numbers_are_an_error(numpy_engine: type, manifest: 
         (0, None, "0 pixels is too small"),
         (16, 16, "overlap of 16"),
         ("auto", -1, "overlap of -1"),
+        ("auto", 513, "overlap of 513"),
     ],
 )
 def test_impossible_options_are_refused_at_once(

@@ -1,0 +1,52 @@
+"""Ctrl-C, as a terminal sends it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from tests.cli.conftest import COMMAND, photo, plain_environment, snapshot
+
+PICTURES = 300
+
+
+def default_interrupt() -> None:
+    """A test run started in the background ignores Ctrl-C, and its children would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_ctrl_c_in_a_folder_leaves_whole_pictures_and_one_calm_line(tiny: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    content = photo(tmp_path / "a.png", (256, 256)).read_bytes()
+    for i in range(PICTURES):
+        (folder / f"{i:03}.png").write_bytes(content)
+    before = snapshot(folder)
+    process = subprocess.Popen(
+        [*COMMAND, "run", str(folder), "-m", str(tiny), "-o", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=plain_environment(),
+        preexec_fn=default_interrupt,
+    )
+    while process.poll() is None and len(list(out.glob("*.png"))) < 2:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate()
+    assert process.returncode == 130, stderr
+    assert stdout == ""
+    assert stderr.startswith("nafdeploy: interrupted")
+    assert len(stderr.splitlines()) == 1
+    finished = sorted(p.name for p in out.iterdir())
+    assert 2 <= len(finished) < PICTURES
+    assert finished == [f"{i:03}.png" for i in range(len(finished))]
+    for name in finished:
+        with Image.open(out / name) as restored:
+            restored.load()
+            assert restored.size == (256, 256)
+    assert snapshot(folder) == before
