@@ -7,8 +7,8 @@ Three identities, none of which changes what is computed beyond rounding:
 - a conv followed by SimpleGate is cut into two convs, one per half, whose outputs are multiplied: no Split node,
   which ONNX Runtime's blocked convolution layout would have to leave and enter again.
 
-A module computes in the dtype of its convs: features are cast where they enter a branch and where its result joins
-the trunk, and statistics are taken in float32 (see `precision`). In a float32 network none of this leaves a trace.
+A module computes in the dtype of its convs: features are cast where they enter it, and statistics are taken in
+float32 (see `precision`). In a float32 network none of this leaves a trace.
 
 The channel mean inside LayerNorm is written as a 1x1 conv with weights 1/c for the same reason; it is faster than a
 reduction over channels on ONNX Runtime and takes less memory than the LayerNormalization operator with its transposes.
@@ -105,8 +105,8 @@ class FoldedBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.mix(self.norm1(x))
-        x = x + self.project(y * self.attention(global_mean(y))).to(x.dtype)
-        closed: Tensor = self.close(self.feed(self.norm2(x))).to(x.dtype)
+        x = x + self.project(y * self.attention(global_mean(y)))
+        closed: Tensor = self.close(self.feed(self.norm2(x)))
         return x + closed
 
 
@@ -126,8 +126,8 @@ class FoldedUnit(nn.Module):
     def step(self, x: Tensor, h: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """One iteration: (input, features, knowledge) -> (features, knowledge)."""
         z = self.mix(self.norm(torch.cat([h.to(k.dtype), k], dim=1)))
-        z = self.blocks((z * self.attention(global_mean(z))).to(x.dtype)).to(self.gate.weight.dtype)
-        k = k + torch.sigmoid(self.gate(z)).to(k.dtype) * (self.reasoning(z).to(k.dtype) - k)
+        z = self.blocks((z * self.attention(global_mean(z))).to(x.dtype))
+        k = k + torch.sigmoid(self.gate(z)) * (self.reasoning(z) - k)
         return (x.to(k.dtype) + k).to(x.dtype), k
 
     def forward(self, x: Tensor, iterations: int) -> list[Tensor]:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from nafnet_deploy.export.fold import FoldedUnit
-from nafnet_deploy.export.ranges import STATE, TRUNK, Ranges, branches, own_modules
+from nafnet_deploy.export.ranges import PICTURE, STATE, TRUNK, Ranges, branches, members
 
 STANDARD_ISLANDS = {
     "LayerNorm statistics": "the square of a deviation of 256 already passes 65504",
@@ -87,14 +87,14 @@ def to_half(folded: nn.Module, plan: HalfPlan) -> nn.Module:
     network = copy.deepcopy(folded)
     for conv in _half_convs(network, plan):
         conv.half()
-    trunk = torch.float32 if plan.trunk else torch.float16
-    for name, part in branches(network).items():
-        if isinstance(part, FoldedUnit):
-            part.state = torch.float32 if plan.state else torch.float16
-        elif isinstance(part, nn.Conv2d):
+    trunk, state = (torch.float32 if wide else torch.float16 for wide in (plan.trunk, plan.state))
+    kinds = {TRUNK: trunk, STATE: state, PICTURE: torch.float32}
+    for name, branch in branches(network).items():
+        if isinstance(branch.module, FoldedUnit):
+            branch.module.state = state
+        elif isinstance(branch.module, nn.Conv2d):
             parent, _, leaf = name.rpartition(".")
-            # The last conv's result is added to the picture; all others feed the trunk.
-            setattr(network.get_submodule(parent), leaf, Recast(part, torch.float32 if name == "ending" else trunk))
+            setattr(network.get_submodule(parent), leaf, Recast(branch.module, kinds[branch.feeds]))
     return network
 
 
@@ -107,6 +107,6 @@ def round_weights(folded: nn.Module, plan: HalfPlan) -> nn.Module:
 
 
 def _half_convs(network: nn.Module, plan: HalfPlan) -> Iterator[nn.Conv2d]:
-    for name, part in branches(network).items():
-        if name not in plan.reasons:
-            yield from (module for module in own_modules(part) if isinstance(module, nn.Conv2d))
+    for name, module in members(network):
+        if isinstance(module, nn.Conv2d) and name not in plan.reasons:
+            yield module

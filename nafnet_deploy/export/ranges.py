@@ -24,6 +24,7 @@ HEADROOM = 8.0
 """Values above `HALF_MAX / HEADROOM` count as dangerous: pictures that nobody scanned may drive them higher."""
 TRUNK = "residual trunk"
 STATE = "carried state"
+PICTURE = "picture"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,24 +57,49 @@ class Ranges:
         }
 
 
-def branches(folded: nn.Module) -> dict[str, nn.Module]:
-    """The parts of a folded network that are half or float32 as a whole, by module name.
+@dataclasses.dataclass(frozen=True)
+class Branch:
+    """A part of a folded network that is half or float32 as a whole."""
 
-    They are the blocks, the reasoning units (without the blocks inside them) and every conv that stands alone.
+    module: nn.Module
+    """The module."""
+    reads: str = ""
+    """`TRUNK` where it reads the trunk as it is; empty where it reads the picture or the values of a block."""
+    feeds: str = ""
+    """What a conv's result is rounded to: `TRUNK`, `STATE` or `PICTURE`; empty for blocks and units."""
+
+
+def branches(folded: nn.Module) -> dict[str, Branch]:
+    """The branches of a folded network by module name.
+
+    They are the blocks and the reasoning units, and as branches of their own every conv that feeds trunk, state or
+    picture: those between the levels, and the last of each residual. Where the trunk is large their results are, and
+    the rest of a block, which reads normalised features, can stay half.
     """
-    parts: dict[str, nn.Module] = {}
-    parts.update({name: m for name, m in folded.named_modules() if isinstance(m, FoldedBlock | FoldedUnit)})
-    inside = {id(m) for part in parts.values() for m in part.modules()}
-    parts.update({name: m for name, m in folded.named_modules() if isinstance(m, nn.Conv2d) and id(m) not in inside})
-    return parts
+    found: dict[str, Branch] = {}
+    for name, module in folded.named_modules():
+        if isinstance(module, FoldedBlock):
+            found[name] = Branch(module)
+            found |= {f"{name}.{leaf}": Branch(getattr(module, leaf), "", TRUNK) for leaf in ("project", "close")}
+        elif isinstance(module, FoldedUnit):
+            found[name] = Branch(module)
+            found |= {f"{name}.{leaf}": Branch(getattr(module, leaf), TRUNK, STATE) for leaf in ("reasoning", "gate")}
+        elif isinstance(module, nn.Conv2d) and not any(name.startswith(f"{branch}.") for branch in found):
+            found.setdefault(
+                name, Branch(module, "" if name == "intro" else TRUNK, PICTURE if name == "ending" else TRUNK)
+            )
+    return found
 
 
-def own_modules(part: nn.Module) -> Iterator[nn.Module]:
-    """The modules of a branch, without those of branches inside it."""
-    for child in part.children():
-        if not isinstance(child, FoldedBlock):
-            yield from own_modules(child)
-    yield part
+def members(folded: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every module of every branch with the name of its branch; the innermost where branches are nested."""
+    found = branches(folded)
+    for path, module in folded.named_modules():
+        name = path
+        while name and name not in found:
+            name = name.rpartition(".")[0]
+        if name:
+            yield name, module
 
 
 @torch.inference_mode()
@@ -90,8 +116,10 @@ def scan(folded: nn.Module, batches: Sequence[NDArray[np.float32]], iterations: 
     """
     network = copy.deepcopy(folded)
     recorder = _Recorder()
-    for name, part in branches(network).items():
-        recorder.watch(name, part)
+    for name, module in members(network):
+        recorder.watch(name, module)
+    for name, branch in branches(network).items():
+        recorder.watch_ends(name, branch)
     for n in range(1, iterations + 1):
         recorder.iteration = n
         for batch in batches:
@@ -128,42 +156,36 @@ class _Recorder:
         if part not in self.peaks or value > self.peaks[part].value:
             self.peaks[part] = Peak(kind, value)
 
-    def watch(self, name: str, part: nn.Module) -> None:
-        """Hooks a branch."""
-        for module in own_modules(part):
-            if isinstance(module, nn.Conv2d):
-                for weight in module.parameters():
-                    self._hold("weight", float(weight.abs().max()), name)
-        if isinstance(part, nn.Conv2d):
-            self._watch_lone_conv(name, part)
-            return
-        # Only a block's norms read the trunk as it is; a unit's reads features and knowledge side by side.
-        trunk = (TRUNK,) if isinstance(part, FoldedBlock) else ()
-        for module in own_modules(part):
-            if isinstance(module, nn.Conv2d):
-                module.register_forward_hook(self._output("conv output", name))
-            elif isinstance(module, GatedChain | GatedPair):
-                module.register_forward_hook(self._output("gate product", name))
-            elif isinstance(module, ChannelNorm):
-                module.register_forward_pre_hook(self._input("norm input", *trunk))
-                module.register_forward_pre_hook(self._deviation)
-        if isinstance(part, FoldedBlock):
-            part.attention.register_forward_pre_hook(self._input("channel mean", name))
-            part.project.register_forward_pre_hook(self._input("attended product", name))
-            for module in (part, part.project, part.close):  # the branches' results are rounded as the trunk is
-                module.register_forward_hook(self._output(TRUNK, TRUNK))
-        elif isinstance(part, FoldedUnit):
-            part.attention.register_forward_pre_hook(self._input("channel mean", name))
-            part.blocks.register_forward_pre_hook(self._input("attended product", name, TRUNK))
-            self._watch_steps(part)
+    def watch(self, name: str, module: nn.Module) -> None:
+        """Hooks a module of the branch `name`."""
+        before, after = module.register_forward_pre_hook, module.register_forward_hook
+        if isinstance(module, nn.Conv2d):
+            for weight in module.parameters():
+                self._hold("weight", float(weight.abs().max()), name)
+            after(self._output("conv output", name))
+        elif isinstance(module, GatedChain | GatedPair):
+            after(self._output("gate product", name))
+        elif isinstance(module, ChannelNorm):
+            before(self._input("norm input"))
+            before(self._deviation)
+        elif isinstance(module, FoldedBlock):
+            before(self._input(TRUNK, TRUNK))
+            after(self._output(TRUNK, TRUNK))
+            module.norm2.register_forward_pre_hook(self._input(TRUNK, TRUNK))
+            module.attention.register_forward_pre_hook(self._input("channel mean", name))
+            module.project.register_forward_pre_hook(self._input("attended product", name, f"{name}.project"))
+            module.close.register_forward_pre_hook(self._input("gate product", f"{name}.close"))
+        elif isinstance(module, FoldedUnit):
+            module.attention.register_forward_pre_hook(self._input("channel mean", name))
+            module.blocks.register_forward_pre_hook(self._input("attended product", name, TRUNK))
+            self._watch_steps(module)
 
-    def _watch_lone_conv(self, name: str, conv: nn.Conv2d) -> None:
-        """A conv between levels: in half it holds what it reads and what it makes."""
-        if name != "intro":  # that one reads the picture
-            conv.register_forward_pre_hook(self._input(TRUNK, name, TRUNK))
-        conv.register_forward_hook(
-            self._output("conv output", name) if name == "ending" else self._output(TRUNK, name, TRUNK)
-        )
+    def watch_ends(self, name: str, branch: Branch) -> None:
+        """Hooks the conv of a branch that is one: it holds what it reads, and its result joins what it feeds."""
+        if branch.reads:
+            branch.module.register_forward_pre_hook(self._input(branch.reads, name, branch.reads))
+        if branch.feeds and branch.feeds != PICTURE:
+            branch.module.register_forward_hook(self._output(branch.feeds, branch.feeds))
 
     def _watch_steps(self, unit: FoldedUnit) -> None:
         step = unit.step  # a method, not a module: no hook reaches it
