@@ -8,7 +8,8 @@ convs (see `fold`), so precision is decided here alone, branch by branch. What a
 - input, output and the global skip between them, so that the picture itself is never rounded.
 
 The residual trunk and the state carried between iterations are half by default: measured over N = 1 to 5 their
-rounding does not add up (the error is the same at every N; a float32 trunk gains 1 to 4 dB of about 80). The range
+rounding does not add up (the error is the same at every N, within 0.2 dB; a float32 state changes nothing, a float32
+trunk gains 0.3 dB of 77 on a trained light network and 4 dB of 76 on a medium one with random weights). The range
 scan (`ranges`) widens the islands where a network's own values come near the limit.
 """
 
