@@ -125,6 +125,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of_bytes(data: bytes) -> str:
+    """SHA-256 of bytes in memory, as hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
 def read_manifest(graph: Path) -> ModelManifest:
     """Reads the manifest beside an `.onnx` file; does not look into the graph.
 

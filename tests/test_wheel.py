@@ -98,7 +98,11 @@ def test_a_bare_environment_restores_a_picture_with_the_default_model(bare: Path
     noisy = np.clip(clean + rng.normal(scale=25, size=clean.shape), 0, 255).round().astype(np.uint8)
     Image.fromarray(noisy).save(tmp_path / "a.png")
     done = run(bare / "nafdeploy", "run", "a.png", cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "a.png -> a_restored.png\n")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        "",
+        "a.png -> a_restored.png\nengine: onnxruntime cpu, N = 3\n",
+    )
     restored = np.asarray(Image.open(tmp_path / "a_restored.png"), np.float64)
     assert np.abs(restored - clean).mean() < np.abs(noisy - clean).mean() / 2
 

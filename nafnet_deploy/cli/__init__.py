@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 unexpected, 2 usage, 3 environment, 4 export or build, 5 par
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -14,7 +15,9 @@ from contextlib import redirect_stdout
 import typer
 
 from nafnet_deploy.cli.bench import bench
+from nafnet_deploy.cli.build import build
 from nafnet_deploy.cli.demo import demo
+from nafnet_deploy.cli.doctor import doctor
 from nafnet_deploy.cli.eval import evaluate
 from nafnet_deploy.cli.export import export
 from nafnet_deploy.cli.inspect import inspect
@@ -35,7 +38,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, export, parity, bench, train, inspect, demo):
+for command in (run, export, build, parity, bench, train, inspect, doctor, demo):
     app.command()(command)
 app.command("eval")(evaluate)
 
@@ -63,6 +66,8 @@ def main() -> None:
 
 def execute(arguments: list[str]) -> int:
     """Runs one command line; every failure becomes one line on stderr and an exit code."""
+    if "--debug" in arguments:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     try:
         if not arguments:  # help that nobody asked for is no output: it belongs to the error
             with redirect_stdout(sys.stderr):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nafnet_deploy.cli.console import positive, progress, say, show
+from nafnet_deploy.cli.console import ENGINE_HELP, TRUST_HELP, positive, progress, say, show
 from nafnet_deploy.released import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -30,12 +30,15 @@ def bench(
     runs: int = typer.Option(20, help="Timed rounds per N; in each round every engine takes a turn."),
     warmup: int = typer.Option(3, help="Untimed rounds before them."),
     threads: int | None = typer.Option(None, help="CPU threads of every engine. [default: one per core]"),
+    engine: str = typer.Option("onnxruntime", help=ENGINE_HELP),
+    trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
     json_out: bool = typer.Option(False, "--json", help="Print the report as JSON on stdout."),
 ) -> None:
-    """Time PyTorch eager and ONNX Runtime in the same interleaved rounds, for N = 1 to --iters."""
+    """Time PyTorch eager and another engine in the same interleaved rounds, for N = 1 to --iters."""
     from nafnet_deploy.benchmarks.report import claimed_table
     from nafnet_deploy.benchmarks.run import run_bench
     from nafnet_deploy.engines.cut import check_iterations
+    from nafnet_deploy.engines.plan_choice import iterations_of
     from nafnet_deploy.engines.registry import open_engine
     from nafnet_deploy.errors import ConfigError, ParityError
 
@@ -48,17 +51,20 @@ def bench(
         bundle, checkpoint = _subject(model, iters or DEFAULT_ITERS, folder)
         largest = iters or min(DEFAULT_ITERS, bundle.manifest.iterations)
         check_iterations(bundle.manifest, largest)
+        only = iterations_of(engine)
+        steps = range(1, largest + 1) if only is None else (only,)
         engines: dict[str, EngineFactory] = {}
         if checkpoint is not None:
             engines["PyTorch eager"] = _pytorch(checkpoint, threads)
-        engines["ONNX Runtime"] = lambda n: open_engine("onnxruntime", bundle, n, threads)
+        label = "ONNX Runtime" if engine == "onnxruntime" else engine
+        engines[label] = lambda n: open_engine(engine, bundle, n, threads, trust_engine)
         height, width = _size(imgsz, bundle.manifest.size_multiple)
         bar = stack.enter_context(progress())
         task = bar.add_task("bench", total=None)
         report = run_bench(
             engines,
             bundle.manifest.name,
-            range(1, largest + 1),
+            steps,
             (1, bundle.manifest.model.channels, height, width),
             runs,
             warmup,
@@ -73,7 +79,7 @@ def bench(
         show(claimed_table(report, json.loads(bundle.manifest.provenance.get("validation_psnr", "[]"))))
     if checkpoint is None:
         say("PyTorch was not timed: that takes a checkpoint, released model or preset, and the extra [export].")
-    for n in range(1, largest + 1):
+    for n in steps:
         say(report.headline(n))
     if not report:
         raise ParityError("the engines do not give the same pictures.", "Look with: nafdeploy parity")

@@ -9,6 +9,12 @@ from typing import TYPE_CHECKING
 
 from nafnet_deploy.errors import ConfigError
 
+ENGINE_HELP = (
+    "auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, onnxruntime-nv-tensorrt-rtx, tensorrt, tensorrt-rtx, "
+    "or a plan (.engine)."
+)
+TRUST_HELP = "Load a plan given by path without asking whose it is. It runs as code."
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress

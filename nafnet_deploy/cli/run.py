@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nafnet_deploy.cli.console import positive, progress, say
+from nafnet_deploy.cli.console import ENGINE_HELP, TRUST_HELP, positive, progress, say
 from nafnet_deploy.released import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -22,8 +22,11 @@ def run(
     tile: str = typer.Option("auto", help="auto, off, or the side of a square tile in pixels."),
     overlap: int | None = typer.Option(None, help="Pixels that tiles share. [default: the model's]"),
     threads: int | None = typer.Option(None, help="CPU threads. [default: one per core]"),
+    engine: str = typer.Option("auto", help=ENGINE_HELP),
+    trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
 ) -> None:
     """Restore a picture, or every picture of a folder."""
+    from nafnet_deploy.engines.plan_choice import iterations_of
     from nafnet_deploy.engines.registry import open_engine
     from nafnet_deploy.errors import UsageError
     from nafnet_deploy.released import find_bundle
@@ -32,14 +35,15 @@ def run(
     if not source.exists():
         raise UsageError(f"{source} does not exist.", "Check the path.")
     bundle = find_bundle(model)
-    iterations = positive(iters, "--iters") or bundle.manifest.default_iterations
+    iterations = positive(iters, "--iters") or iterations_of(engine) or bundle.manifest.default_iterations
     side = int(tile) if tile.isdecimal() else tile
-    with open_engine("onnxruntime", bundle, iterations, positive(threads, "--threads")) as engine:
-        restorer = Restorer(engine, bundle.manifest, side, overlap)
+    with open_engine(engine, bundle, iterations, positive(threads, "--threads"), trust_engine, say) as opened:
+        restorer = Restorer(opened, bundle.manifest, side, overlap)
         if source.is_dir():
             _folder(restorer, source, out)
         else:
             _file(restorer, source, out)
+        say(f"engine: {opened.name}, N = {iterations}")
 
 
 def _file(restorer: Restorer, source: Path, out: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -47,6 +48,25 @@ class Engine(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeLimits:
+    """The pictures that an engine was prepared for."""
+
+    smallest: tuple[int, int]
+    """Height and width (pixels)."""
+    largest: tuple[int, int]
+    """Height and width (pixels)."""
+
+
+def size_limits(engine: Engine) -> SizeLimits | None:
+    """The sizes an engine takes where its inputs say no number; None where it takes any.
+
+    Engines that have such limits state them in an attribute `size_limits`; most have none.
+    """
+    limits: SizeLimits | None = getattr(engine, "size_limits", None)
+    return limits
 
 
 def restore_batch(engine: Engine, batch: NDArray[np.float32]) -> NDArray[np.float32]:

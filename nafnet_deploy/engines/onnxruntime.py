@@ -1,9 +1,9 @@
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime on the CPU; `onnxruntime_gpu` derives the engines of its other providers."""
 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import onnxruntime as ort
@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 
 from nafnet_deploy.engines.base import Tensors
 from nafnet_deploy.engines.cut import check_iterations, cut_iterations
-from nafnet_deploy.errors import ConfigError, EngineError, MissingDependency
+from nafnet_deploy.errors import ConfigError, EngineError, MissingDependency, NafdeployError
 from nafnet_deploy.manifest import Bundle, TensorSpec
 
-_PROVIDER = "CPUExecutionProvider"
+# One Relu on one float32, made by onnx.helper: whether a provider starts must not hang on a user's graph.
+TINY_GRAPH = (
+    b'\x08\n:3\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x12"
+)
 _FATAL_ONLY = 4
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
@@ -31,6 +35,11 @@ class OnnxRuntimeEngine:
         ConfigError: fewer than 1 thread.
     """
 
+    provider: ClassVar[str] = "CPUExecutionProvider"
+    """What ONNX Runtime calls it."""
+    device: ClassVar[str] = "cpu"
+    """Ends the engine's name."""
+
     def __init__(self, graph: str | bytes, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise ConfigError(f"{threads} threads are impossible.", "Use 1 or more.")
@@ -39,7 +48,9 @@ class OnnxRuntimeEngine:
         options.log_severity_level = _FATAL_ONLY  # what goes wrong reaches the user as one exception
         options.intra_op_num_threads = threads or 0
         try:
-            session = ort.InferenceSession(graph, options, providers=[_PROVIDER])
+            session = self._start(graph, options)
+        except NafdeployError:
+            raise
         except Exception as error:  # its exception classes share no base but Exception
             where = graph if isinstance(graph, str) else "the graph"
             raise EngineError(
@@ -47,15 +58,26 @@ class OnnxRuntimeEngine:
                 "It is damaged or needs another version: export the bundle again.",
             ) from error
         session.disable_fallback()
-        if (actual := session.get_providers()[0]) != _PROVIDER:
-            raise EngineError(f"ONNX Runtime took {actual} where {_PROVIDER} was asked for.", "Reinstall onnxruntime.")
+        if (actual := session.get_providers()[0]) != self.provider:
+            raise EngineError(
+                f"ONNX Runtime took {actual} where {self.provider} was asked for.", "Reinstall onnxruntime."
+            )
         self._session: ort.InferenceSession | None = session
-        self.name = "onnxruntime cpu"
+        self.name = f"onnxruntime {self.device}"
         """Engine and device."""
         self.inputs = tuple(_spec(value) for value in session.get_inputs())
         """What `run` must be given, as the graph itself states it."""
         self.outputs = tuple(_spec(value) for value in session.get_outputs())
         """What `run` returns."""
+
+    @classmethod
+    def _start(cls, graph: str | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+        return ort.InferenceSession(graph, options, providers=[cls.provider])
+
+    @classmethod
+    def try_out(cls) -> None:
+        """Starts the provider on a tiny graph; whatever ONNX Runtime raises when it cannot."""
+        cls._start(TINY_GRAPH, ort.SessionOptions())
 
     @classmethod
     def open(cls, bundle: Bundle, iterations: int | None = None, threads: int | None = None) -> Self:

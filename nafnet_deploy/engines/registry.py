@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from typing import Protocol, cast
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 from nafnet_deploy.config import nearest
 from nafnet_deploy.engines.base import Engine
-from nafnet_deploy.errors import ConfigError, MissingDependency
+from nafnet_deploy.engines.cut import check_iterations
+from nafnet_deploy.engines.driver import local_gpu
+from nafnet_deploy.engines.plan_choice import plans_of, target_of
+from nafnet_deploy.errors import ConfigError, EngineError, MachineError, MissingDependency
 from nafnet_deploy.manifest import Bundle
 
 
@@ -17,40 +22,118 @@ class Entry:
     """Where an engine lives."""
 
     target: str
-    """`module:class` inside this package; the class has `open(bundle, iterations, threads)`."""
+    """`module:opener` inside this package; the opener has `open(bundle, iterations, threads)`."""
     extra: str
     """The extra of this distribution that brings its packages."""
+    plans: bool = False
+    """Whether it runs plans that were built before; its `open` then also takes `plan` and `trust`."""
 
 
-ENGINES = {"onnxruntime": Entry("nafnet_deploy.engines.onnxruntime:OnnxRuntimeEngine", "cpu")}
+ENGINES = {
+    "onnxruntime": Entry("nafnet_deploy.engines.onnxruntime:OnnxRuntimeEngine", "cpu"),
+    "onnxruntime-cuda": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeCuda", "gpu"),
+    "onnxruntime-tensorrt": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeTensorRT", "gpu"),
+    "onnxruntime-nv-tensorrt-rtx": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeRtx", "cpu"),
+    "tensorrt": Entry("nafnet_deploy.engines.tensorrt_open:TENSORRT", "tensorrt", plans=True),
+    "tensorrt-rtx": Entry("nafnet_deploy.engines.tensorrt_open:TENSORRT_RTX", "tensorrt-rtx", plans=True),
+}
 """Every engine there is."""
+AUTO = "auto"
+"""The name that stands for the fastest engine that works here."""
+LAST = "onnxruntime"
+"""The engine that every machine has."""
 
 
 class _Opener(Protocol):
-    def open(self, bundle: Bundle, iterations: int | None, threads: int | None) -> Engine: ...
+    def open(self, bundle: Bundle, iterations: int | None, threads: int | None, **plan: Any) -> Engine: ...
 
 
-def open_engine(name: str, bundle: Bundle, iterations: int | None = None, threads: int | None = None) -> Engine:
+def open_engine(
+    name: str,
+    bundle: Bundle,
+    iterations: int | None = None,
+    threads: int | None = None,
+    trust: bool = False,
+    note: Callable[[str], None] | None = None,
+) -> Engine:
     """Opens a bundle in the engine of that name.
 
     Args:
-        name: a key of `ENGINES`.
+        name: a key of `ENGINES`, `auto` for the fastest that works here, or the path of a plan (`.engine`).
         bundle: what `open_bundle` returned.
         iterations: reasoning iterations; None for all that the graph has.
         threads: CPU threads; None leaves the choice to the engine.
+        trust: load a plan given by path without checking whose it is. A plan is an executable artefact.
+        note: told in one line each what `auto` tried and passed over, though it was there.
 
     Raises:
         ConfigError: an unknown engine, or iterations or threads below 1.
         MissingDependency: the engine's package is not installed.
-        EngineError: the graph cannot be loaded or has fewer iterations.
+        MachineError: the machine lacks what the engine needs: a driver, a GPU, a library.
+        CheckpointError: a plan given by path is missing or has no sidecar.
+        EngineError: the graph or plan cannot be loaded, does not fit or has fewer iterations.
     """
+    if name == AUTO:
+        return open_fastest(bundle, iterations, threads, note)
+    options: dict[str, Any] = {}
+    if name.endswith(".engine"):
+        options = {"plan": Path(name), "trust": trust}
+        name = target_of(Path(name), trust)
     if name not in ENGINES:
-        raise ConfigError(f"the engine {name!r} is unknown.", nearest(name, ENGINES))
+        raise ConfigError(f"the engine {name!r} is unknown.", nearest(name, (*ENGINES, AUTO)))
     entry = ENGINES[name]
+    if trust and not options:
+        raise ConfigError("only a plan given by its path can be trusted.", "Use --engine X.engine --trust-engine")
     module, _, attribute = entry.target.partition(":")
     try:
         opener = cast(_Opener, getattr(importlib.import_module(module), attribute))
     except ImportError as error:
         package = error.name or name
         raise MissingDependency(package, entry.extra, f"by the engine {name!r}") from error
-    return opener.open(bundle, iterations, threads)
+    return opener.open(bundle, iterations, threads, **options)
+
+
+def open_fastest(
+    bundle: Bundle, iterations: int | None, threads: int | None, note: Callable[[str], None] | None = None
+) -> Engine:
+    """Opens the first candidate that opens: a plan that is there and fits, CUDA, the CPU. Builds nothing.
+
+    Args:
+        bundle: what `open_bundle` returned.
+        iterations: reasoning iterations; None for all that the graph has.
+        threads: for an engine on the CPU.
+        note: told why a candidate that was there was passed over.
+
+    Raises:
+        ConfigError, EngineError, MissingDependency: what the engine on the CPU raises, when that fails too.
+    """
+    n = bundle.manifest.iterations if iterations is None else iterations
+    check_iterations(bundle.manifest, n)
+    for name in _candidates(bundle, n):
+        try:
+            return open_engine(name, bundle, n, threads)
+        except (EngineError, MachineError) as error:
+            if note is not None:
+                note(f"{Path(name).name} is passed over: {error.message}")
+    if bundle.manifest.precision == "fp16" and note is not None:
+        note("this is an fp16 graph on a CPU, where it is no faster than the fp32 one: export that for this machine")
+    return open_engine(LAST, bundle, n, threads)
+
+
+def _candidates(bundle: Bundle, iterations: int) -> Iterator[str]:
+    """The engines worth a try: on a machine without a GPU or a package, none is missed."""
+    if local_gpu() is None:
+        return
+    for name, entry in ENGINES.items():
+        if entry.plans:  # by path: by name, a missing plan would be built, and that may take minutes
+            yield from (str(path) for path, _ in plans_of(bundle, name, iterations))
+    if _listed("CUDAExecutionProvider"):
+        yield "onnxruntime-cuda"
+
+
+def _listed(provider: str) -> bool:
+    try:
+        import onnxruntime
+    except ImportError:
+        return False
+    return provider in onnxruntime.get_available_providers()

@@ -20,22 +20,18 @@ from nafnet_deploy.parity.tolerance import limits_for
 
 ORACLE = "oracle"
 """The graph in exactly its own arithmetic; see `parity.oracle`."""
-AUTO = "auto"
-"""Asks for the engine that shows the graph's own arithmetic on any machine."""
 ORACLE_SIZES = ((32, 48), (64, 80))
 """Heights and widths at which the oracle, which is slow, is asked."""
 ARITHMETIC = {
-    ("fp32", "onnxruntime"): "ONNX Runtime computed everything in float32.",
-    ("fp32", ORACLE): "The oracle computed everything in float32.",
-    ("fp16", "onnxruntime"): (
+    "onnxruntime cpu": (
         "ONNX Runtime on the CPU computes a float16 graph in float32: this shows the rounding of the weights alone."
     ),
-    ("fp16", ORACLE): (
+    "onnx reference evaluator": (
         "The oracle rounded every float16 operator to float16, convolutions once after summing in float32; the "
         "islands were float32."
     ),
 }
-"""What is computed in which precision, by precision of the graph and engine."""
+"""What an engine, by its own name, computes of an fp16 graph in which precision."""
 
 Pictures = Callable[[NDArray[np.float32], int], Sequence[NDArray[np.float32]]]
 """The network itself: (input [B, C, H, W], N) -> its FP32 pictures after iterations 1..N."""
@@ -46,9 +42,10 @@ def run_parity(
     reference: Pictures | None = None,
     iterations: Sequence[int] | None = None,
     shapes: Sequence[tuple[int, int, int, int]] | None = None,
-    engine: str = AUTO,
+    engine: str | None = None,
     threads: int | None = None,
     on_progress: Progress | None = None,
+    trust: bool = False,
 ) -> ParityReport:
     """Compares an engine with the network at every iteration.
 
@@ -58,11 +55,12 @@ def run_parity(
             fixed); None takes the inputs and answers of the bundle's golden file, which needs no torch.
         iterations: which n to compare; None is every n of the graph.
         shapes: input shapes [B, C, H, W] for `reference`; None is three sizes at two batch sizes.
-        engine: name in the engine registry, or `oracle`, the graph in exactly its own arithmetic (slow; asked at
-            small sizes). `auto` is `onnxruntime`, and for an fp16 graph `oracle`, as ONNX Runtime's CPU computes
-            float16 graphs in float32.
+        engine: name in the engine registry, `auto`, the path of a plan, or `oracle`: the graph in exactly its own
+            arithmetic (slow; asked at small sizes). None is `onnxruntime`, and `oracle` for an fp16 graph, which
+            ONNX Runtime's CPU would compute in float32.
         threads: threads of the engine; None is its own choice.
         on_progress: told (comparisons done, comparisons in all) after each.
+        trust: see `open_engine`.
 
     Raises:
         ConfigError: an iteration the graph does not have, or a precision without limits.
@@ -78,16 +76,15 @@ def run_parity(
         )
     limits = limits_for(manifest.precision)
     environment = read_environment(threads or 0)
-    if engine == AUTO:
-        engine = ORACLE if manifest.precision == "fp16" else "onnxruntime"
+    chosen = engine or (ORACLE if manifest.precision == "fp16" else "onnxruntime")
     if reference is None:
         cases = _golden_cases(bundle)
     else:
-        few = parity_shapes(manifest, ORACLE_SIZES, batches=(1,)) if engine == ORACLE else parity_shapes(manifest)
+        few = parity_shapes(manifest, ORACLE_SIZES, batches=(1,)) if chosen == ORACLE else parity_shapes(manifest)
         cases = _cases_of(reference, shapes or few, max(steps))
 
     def open_at(n: int) -> Engine:
-        return _open_oracle(bundle, n) if engine == ORACLE else open_engine(engine, bundle, n, threads)
+        return _open_oracle(bundle, n) if chosen == ORACLE else open_engine(chosen, bundle, n, threads, trust)
 
     name, rows = compare_engine(cases, open_at, steps, limits, on_progress)
     return ParityReport(
@@ -99,7 +96,7 @@ def run_parity(
         limits=limits,
         rows=rows,
         environment=environment,
-        arithmetic=ARITHMETIC.get((manifest.precision, engine), ""),
+        arithmetic=ARITHMETIC.get(name, "") if manifest.precision == "fp16" else "",
     )
 
 

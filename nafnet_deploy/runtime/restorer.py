@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from nafnet_deploy.engines.base import Engine, restore_batch
+from nafnet_deploy.engines.base import Engine, restore_batch, size_limits
 from nafnet_deploy.errors import ConfigError, EngineError, ImageError
 from nafnet_deploy.images.padding import crop, pad_to, round_up
 from nafnet_deploy.images.tiling import Blender, TilePlan, plan_tiles
@@ -28,9 +28,9 @@ class Restorer:
     Args:
         engine: an open engine with one input and one output; the caller closes it.
         manifest: the contract of its graph.
-        tile: `auto` takes the whole picture where the network's activations fit `memory` and otherwise square
-            tiles that do, at most 1024 pixels; `off` always takes the whole picture; a number is the tile's side
-            (pixels). A graph of one fixed size decides for itself.
+        tile: `auto` takes the whole picture where the network's activations fit `memory` and the engine takes it,
+            and otherwise square tiles that do, at most 1024 pixels; `off` always takes the whole picture; a number is
+            the tile's side (pixels). A graph of one fixed size decides for itself.
         overlap: pixels that neighbouring tiles share; None takes the manifest's advice, at most half a tile.
         memory: bytes for activations; None takes a quarter of what is available when a picture arrives.
 
@@ -56,6 +56,9 @@ class Restorer:
             raise EngineError(f"{manifest.name} takes {channels} channels, pictures have 3.", "Use an RGB network.")
         self._batch = batch if isinstance(batch, int) else 1
         self._fixed = tuple(side if isinstance(side, int) else None for side in sides)
+        limits = size_limits(engine)
+        self._least = (1, 1) if limits is None else limits.smallest
+        self._most = (math.inf, math.inf) if limits is None else limits.largest
         self._check_options()
 
     @property
@@ -112,12 +115,14 @@ class Restorer:
             return None
         budget = memory_budget() if self._memory is None else self._memory
         pixels = budget / max(self._manifest.activation_bytes_per_pixel, 1.0)
-        if round_up(height, multiple) * round_up(width, multiple) <= pixels:
+        whole = round_up(height, multiple), round_up(width, multiple)
+        if whole[0] * whole[1] <= pixels and whole[0] <= self._most[0] and whole[1] <= self._most[1]:
             return None
         overlap = self._manifest.tile_overlap if self._overlap is None else self._overlap
         # a tile of less than twice its overlap would compute every pixel four times and more
         smallest = round_up(max(2 * overlap, multiple), multiple)
-        return max(min(int(math.sqrt(pixels)), MAX_AUTO_TILE) // multiple * multiple, smallest)
+        side = max(min(int(math.sqrt(pixels)), MAX_AUTO_TILE) // multiple * multiple, smallest)
+        return int(min(side, *self._most))
 
     def __call__(self, image: NDArray[np.float32], on_tile: OnTile | None = None) -> NDArray[np.float32]:
         """Restores one picture.
@@ -162,8 +167,8 @@ class Restorer:
     ) -> Iterator[tuple[list[tuple[int, int]], NDArray[np.float32]]]:
         """Runs the engine over all tiles; a graph of a fixed batch gets its last one filled up with repeats."""
         multiple, dtype = self._manifest.size_multiple, np.dtype(self._engine.inputs[0].dtype)
-        height = self._fixed[0] or round_up(plan.tile[0], multiple)
-        width = self._fixed[1] or round_up(plan.tile[1], multiple)
+        height = self._fixed[0] or max(round_up(plan.tile[0], multiple), self._least[0])
+        width = self._fixed[1] or max(round_up(plan.tile[1], multiple), self._least[1])
         every = list(plan)
         for i in range(0, len(every), self._batch):
             places = every[i : i + self._batch]

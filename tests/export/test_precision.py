@@ -1,6 +1,7 @@
 """Half graphs: what is float16 in them, what is not, and that they still are the network."""
 
 import functools
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from nafnet_deploy.checkpoints.catalogue import random_model
 from nafnet_deploy.checkpoints.store import Checkpoint
+from nafnet_deploy.cli import execute
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.engines.base import restore_batch
 from nafnet_deploy.engines.registry import open_engine
@@ -221,3 +223,12 @@ def test_wrong_weight_cannot_hide_behind_the_rounding(bundle: Bundle, tmp_path: 
 def test_impossible_precision_settings_are_named(bad: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(bad))):
         read_export_recipe(None, bad)
+
+
+def test_parity_command_asks_the_oracle_and_another_engine_by_name(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["parity", str(bundle.graph), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["engine"] == "onnx reference evaluator"
+    assert execute(["parity", str(bundle.graph), "--engine", "onnxruntime"]) == 0
+    assert "rounding of the weights alone" in " ".join(capsys.readouterr().err.split())

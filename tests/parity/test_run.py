@@ -44,7 +44,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def plant(monkeypatch: pytest.MonkeyPatch, function: toy.Network) -> None:
     monkeypatch.setattr(
-        room, "open_engine", lambda name, bundle, iterations, threads: toy.ToyEngine(function, iterations)
+        room, "open_engine", lambda name, bundle, iterations, *rest: toy.ToyEngine(function, iterations)
     )
 
 

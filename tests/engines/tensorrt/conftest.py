@@ -1,0 +1,50 @@
+"""Real exports, made once for the tests of this folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nafnet_deploy.checkpoints.catalogue import load_model
+from nafnet_deploy.checkpoints.store import Checkpoint
+from nafnet_deploy.config import ModelConfig
+from nafnet_deploy.engines.flavour import load_library
+from nafnet_deploy.export.recipe import ExportRecipe
+from nafnet_deploy.export.run import export_bundle
+from nafnet_deploy.manifest import Bundle
+from nafnet_deploy.models.registry import build
+from tests.weights import stir
+
+SMALL = ModelConfig(
+    architecture="nafnet-rr",
+    width=8,
+    encoder_blocks=(1, 1),
+    middle_blocks=1,
+    decoder_blocks=(1, 1),
+    positions=("middle",),
+    iterations=3,
+)
+
+
+@pytest.fixture(scope="session")
+def rtx() -> Any:
+    """The library."""
+    return load_library("tensorrt-rtx")
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A NAFNet-RR of width 8 with a unit in the middle, three iterations, dynamic."""
+    checkpoint = Checkpoint(stir(build(SMALL)).state_dict(), SMALL, "small", "", {"source": "test"})
+    return export_bundle(checkpoint, ExportRecipe(output=str(tmp_path_factory.mktemp("small"))))
+
+
+@pytest.fixture(scope="session")
+def light(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+    """The light preset with five iterations: `dynamic`, and `fixed` at 64x64."""
+    checkpoint, folder = load_model("light"), tmp_path_factory.mktemp("light")
+    return {
+        name: export_bundle(checkpoint, ExportRecipe(iterations=5, imgsz=size, batch=batch, output=str(folder)))
+        for name, size, batch in (("dynamic", "dynamic", "dynamic"), ("fixed", "64", 1))
+    }
