@@ -65,7 +65,7 @@ class ModelManifest:
     value_range: tuple[float, float]
     """Values of black and white in input and output."""
     precision: str
-    """Arithmetic of the graph: `fp32`."""
+    """Arithmetic of the graph: `fp32` or `fp16`."""
     opset: int
     """ONNX operator set."""
     versions: dict[str, str]
@@ -78,6 +78,14 @@ class ModelManifest:
     """Largest differences that the export itself measured, by check."""
     schema: int = SCHEMA
     """Version of this format."""
+    float32_islands: dict[str, str] = dataclasses.field(default_factory=dict)
+    """What stays in float32 in an `fp16` graph, and why; empty for `fp32`."""
+    half_share: float = 0.0
+    """Share of the convolutions' multiply-adds that the graph does in float16, 0 to 1."""
+    ranges: dict[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+    """Largest magnitude per class of tensors when the network stops after iteration 1..N; empty when not scanned."""
+    calibration: str = ""
+    """The pictures over which `ranges` were taken; empty when not scanned."""
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:

@@ -31,6 +31,15 @@ def test_round_trip(graph: Path) -> None:
     assert bundle.golden == graph.with_name("model-v1.2.golden.npz")
 
 
+def test_sidecar_from_before_half_graphs_still_reads(graph: Path) -> None:
+    sidecar = bundle_file(graph, ".json")
+    table = json.loads(sidecar.read_text())
+    for key in ("float32_islands", "half_share", "ranges", "calibration"):
+        del table[key]
+    sidecar.write_text(json.dumps(table))
+    assert open_bundle(graph).manifest.float32_islands == {}
+
+
 def test_sha256_is_the_files(tmp_path: Path) -> None:
     path = tmp_path / "abc"
     path.write_bytes(b"abc")

@@ -5,6 +5,16 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from nafnet_deploy.config import ModelConfig
+from nafnet_deploy.models.registry import build
+
+
+def seeded(config: ModelConfig, seed: int = 0) -> nn.Module:
+    """A network whose initial weights are the same at every call; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(config)
+
 
 def stir(network: nn.Module, seed: int = 0) -> nn.Module:
     """Gives every norm, beta and gamma random values, so that no block is the identity; returns the network."""

@@ -18,7 +18,11 @@ def parity(
     model: str | None = typer.Option(
         None, "-m", "--model", help="Checkpoint to compare with, in PyTorch. [default: the bundle's golden file]"
     ),
-    engine: str = typer.Option("onnxruntime", help=ENGINE_HELP),
+    engine: str | None = typer.Option(
+        None,
+        help=f"{ENGINE_HELP} Here also oracle: the graph in exactly its own arithmetic, slow. "
+        "[default: onnxruntime, oracle for an fp16 graph]",
+    ),
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
     json_out: bool = typer.Option(False, "--json", help="Print the report as JSON on stdout."),
 ) -> None:
@@ -29,7 +33,7 @@ def parity(
     from nafnet_deploy.released import find_bundle
 
     found = find_bundle(bundle)
-    only = iterations_of(engine)
+    only = None if engine is None else iterations_of(engine)
     with progress() as bar:
         task = bar.add_task("parity", total=None)
         report = run_parity(

@@ -7,6 +7,9 @@ Three identities, none of which changes what is computed beyond rounding:
 - a conv followed by SimpleGate is cut into two convs, one per half, whose outputs are multiplied: no Split node,
   which ONNX Runtime's blocked convolution layout would have to leave and enter again.
 
+A module computes in the dtype of its convs: features are cast where they enter it, and statistics are taken in
+float32 (see `precision`). In a float32 network none of this leaves a trace.
+
 The channel mean inside LayerNorm is written as a 1x1 conv with weights 1/c for the same reason; it is faster than a
 reduction over channels on ONNX Runtime and takes less memory than the LayerNormalization operator with its transposes.
 """
@@ -42,7 +45,10 @@ def _replace(module: nn.Module) -> None:
 
 
 class ChannelNorm(nn.Module):
-    """(x - mean) / sqrt(variance + eps) over the channels of every pixel, in float32; [B, c, H, W]."""
+    """(x - mean) / sqrt(variance + eps) over the channels of every pixel: [B, c, H, W] -> float32 [B, c, H, W].
+
+    Computed in float32 whatever the input's dtype: the squared deviation passes 65504 long before x does.
+    """
 
     def __init__(self, norm: LayerNorm2d) -> None:
         super().__init__()
@@ -53,7 +59,7 @@ class ChannelNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         centred = x.float() - F.conv2d(x.float(), self.mean)
         variance = F.conv2d(centred * centred, self.mean)
-        return (centred * torch.rsqrt(variance + self.eps)).to(x.dtype)
+        return centred * torch.rsqrt(variance + self.eps)
 
 
 class GatedPair(nn.Module):
@@ -64,6 +70,7 @@ class GatedPair(nn.Module):
         self.first, self.second = halves(conv if norm is None else absorb_norm(norm, conv))
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.first.weight.dtype)
         first: Tensor = self.first(x)
         second: Tensor = self.second(x)
         return first * second
@@ -78,6 +85,7 @@ class GatedChain(nn.Module):
         self.depth_first, self.depth_second = halves(depthwise)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.point_first.weight.dtype)
         first: Tensor = self.depth_first(self.point_first(x))
         second: Tensor = self.depth_second(self.point_second(x))
         return first * second
@@ -112,17 +120,19 @@ class FoldedUnit(nn.Module):
         self.attention = unit.sca[1]
         self.blocks = nn.Sequential(*[FoldedBlock(b) for b in unit.blocks if isinstance(b, NAFBlock)])
         self.reasoning, self.gate = halves(unit.update)
+        self.state: torch.dtype | None = None
+        """Type of the knowledge carried between iterations; None for that of the features."""
 
     def step(self, x: Tensor, h: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """One iteration: (input, features, knowledge) -> (features, knowledge)."""
-        z = self.mix(self.norm(torch.cat([h, k], dim=1)))
-        z = self.blocks(z * self.attention(global_mean(z)))
+        z = self.mix(self.norm(torch.cat([h.to(k.dtype), k], dim=1)))
+        z = self.blocks((z * self.attention(global_mean(z))).to(x.dtype))
         k = k + torch.sigmoid(self.gate(z)) * (self.reasoning(z) - k)
-        return x + k, k
+        return (x.to(k.dtype) + k).to(x.dtype), k
 
     def forward(self, x: Tensor, iterations: int) -> list[Tensor]:
         """The features after each of `iterations` iterations, first to last."""
-        h, k = x, torch.zeros_like(x)
+        h, k = x, torch.zeros_like(x, dtype=self.state)
         results = []
         for _ in range(iterations):
             h, k = self.step(x, h, k)

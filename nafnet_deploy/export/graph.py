@@ -111,13 +111,7 @@ def activation_bytes_per_pixel(model: onnx.ModelProto, sizes: Mapping[str, int])
     Returns:
         Bytes per pixel.
     """
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    for value in (*fixed.graph.input, *fixed.graph.output):
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param:
-                dim.dim_value = sizes[dim.dim_param]
-    inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
+    inferred = _inferred(model, sizes)
     weights = {w.name for w in inferred.initializer}
     size = {
         v.name: _bytes(v)
@@ -136,6 +130,59 @@ def activation_bytes_per_pixel(model: onnx.ModelProto, sizes: Mapping[str, int])
             del alive[name]
     dims = [d.dim_value for d in inferred.input[0].type.tensor_type.shape.dim]
     return float(peak / (dims[0] * dims[2] * dims[3]))
+
+
+def half_share(model: onnx.ModelProto, sizes: Mapping[str, int]) -> float:
+    """Share of the convolutions' multiply-adds that run in float16, 0 to 1; the norms' channel means count too.
+
+    Args:
+        model: a graph.
+        sizes: values for the free dimensions, by name.
+    """
+    inferred = _inferred(model, sizes)
+    weights = {w.name: w for w in inferred.initializer}
+    values = {v.name: v for v in (*inferred.value_info, *inferred.output)}
+    total = half = 0
+    for node in inferred.node:
+        if node.op_type == "Conv":
+            weight, result = weights[node.input[1]], values[node.output[0]].type.tensor_type
+            work = math.prod(d.dim_value for d in result.shape.dim) * math.prod(weight.dims[1:])
+            total += work
+            half += work * (weight.data_type == onnx.TensorProto.FLOAT16)
+    return half / total if total else 0.0
+
+
+def in_float32(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with every float16 weight, constant and cast made float32: the same edges in wide arithmetic."""
+    wide = onnx.ModelProto()
+    wide.CopyFrom(model)
+    del wide.graph.value_info[:]
+    for weight in wide.graph.initializer:
+        _widen(weight)
+    for node in wide.graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                _widen(attribute.t)
+            elif node.op_type == "Cast" and attribute.i == onnx.TensorProto.FLOAT16:
+                attribute.i = onnx.TensorProto.FLOAT
+    return wide
+
+
+def _widen(tensor: onnx.TensorProto) -> None:
+    if tensor.data_type == onnx.TensorProto.FLOAT16:
+        array = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+
+
+def _inferred(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.GraphProto:
+    """The graph with `sizes` in place of its free dimensions and the type and shape of every value."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for value in (*fixed.graph.input, *fixed.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_value = sizes[dim.dim_param]
+    return onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
 
 
 def _bytes(value: onnx.ValueInfoProto) -> int:

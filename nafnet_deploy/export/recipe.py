@@ -13,6 +13,7 @@ from nafnet_deploy.errors import ConfigError
 
 OLDEST_OPSET = 18
 """The operator set that the exporter writes natively."""
+PRECISIONS = ("fp32", "fp16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,12 @@ class ExportRecipe:
     """Height and width of the input: `256`, `HxW` (pixels) or `dynamic`."""
     batch: int | str = "dynamic"
     """Pictures per forward pass: a number or `dynamic`."""
+    precision: str = "fp32"
+    """Arithmetic of the graph: `fp32`, or `fp16` with float32 islands."""
+    fp32_trunk: bool = False
+    """Keep the residual trunk and the carried state of an fp16 graph in float32 even where half is safe."""
+    calibrate: str = ""
+    """Folder of pictures for the range scan of an fp16 export; empty for seeded pictures."""
     opset: int = OLDEST_OPSET
     """ONNX operator set, 18 or newer."""
     output: str = "export"
@@ -44,6 +51,9 @@ class ExportRecipe:
         n = self.iterations
         need(n is None or n >= 1, "iterations", "use --iters 1 or more")
         need(self.default_iterations is None or self.default_iterations >= 1, "default_iterations", "use 1 or more")
+        need(self.precision in PRECISIONS, "precision", f"use {' or '.join(PRECISIONS)}")
+        need(self.precision == "fp16" or not self.fp32_trunk, "fp32_trunk", "it belongs to --precision fp16")
+        need(self.precision == "fp16" or not self.calibrate, "calibrate", "it belongs to --precision fp16")
         need(self.opset >= OLDEST_OPSET, "opset", f"use {OLDEST_OPSET} or newer")
         need(self.batch == "dynamic" or (isinstance(self.batch, int) and self.batch >= 1), "batch",
              "use a number from 1 or `dynamic`")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Checkpoint in, bundle out: fold, unroll, clean, prove, and only then give the files their names."""
+"""Checkpoint in, bundle out: fold, choose precision, unroll, clean, prove, and only then give the files their names."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nafnet_deploy.checkpoints.store import Checkpoint
-from nafnet_deploy.errors import ConfigError, ExportError, UsageError
-from nafnet_deploy.export import graph
+from nafnet_deploy.errors import ConfigError, UsageError
+from nafnet_deploy.export import calibration, graph
 from nafnet_deploy.export.fold import fold
+from nafnet_deploy.export.precision import HalfPlan, plan_half, round_weights, to_half
+from nafnet_deploy.export.proof import prove, prove_half
+from nafnet_deploy.export.ranges import Ranges, scan
 from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.export.unroll import OUTPUT, iteration_values, to_onnx
 from nafnet_deploy.manifest import Bundle, ModelManifest, bundle_file, open_bundle, sha256_of
 from nafnet_deploy.models.registry import padding_mode, pictures, tile_overlap
 from nafnet_deploy.parity.golden import Case, write_golden
 from nafnet_deploy.parity.inputs import natural_batch, parity_shapes
-from nafnet_deploy.parity.run import run_parity
 
-PRECISION = "fp32"
 GOLDEN_SIZES = ((32, 48),)
 """Heights and widths of the golden inputs: small, because every iteration of each is stored."""
-PROOF_SIZES = ((64, 80), (96, 160))
-"""Heights and widths at which an export proves itself: the traced one of a two-level network and another."""
 PACKAGES = ("nafnet-deploy", "torch", "onnx", "onnxscript", "onnxruntime")
 Shape = tuple[int, int, int, int]
 
@@ -39,6 +38,7 @@ def export_bundle(
     checkpoint: Checkpoint,
     recipe: ExportRecipe,
     on_stage: Callable[[str], None] = lambda stage: None,
+    on_warning: Callable[[str], None] = lambda line: None,
 ) -> Bundle:
     """Exports a checkpoint as graph, manifest and golden file.
 
@@ -48,11 +48,12 @@ def export_bundle(
         checkpoint: weights and configuration.
         recipe: what to make.
         on_stage: told the name of each stage as it begins.
+        on_warning: told each part that an fp16 graph keeps in float32 because its values come near half's limit.
 
     Raises:
         ConfigError: iterations or a size that the network does not take.
         ExportError: the exporter failed, or the graph does not compute what the network computes.
-        UsageError: the target folder cannot be written.
+        UsageError: the target folder cannot be written, or the pictures of `calibrate` cannot be read.
     """
     config = checkpoint.config
     iterations = config.iterations if recipe.iterations is None else recipe.iterations
@@ -71,14 +72,22 @@ def export_bundle(
     with scratch as folder:
         draft = Path(folder) / target.name
         network = checkpoint.network()
+        module, half = fold(network), None
+        if recipe.precision == "fp16":
+            on_stage("scan ranges")
+            half = _choose_islands(module, checkpoint, recipe, iterations)
+            for part, reason in half.ranges.dangers().items():
+                on_warning(f"{part} stays in float32: {reason}.")
+            module = to_half(module, half.plan)
+
+        def make(shape: tuple[int | str, ...]) -> onnx.ModelProto:
+            traced = _trace(shape, config.size_multiple)
+            return _graph(to_onnx(module, config, iterations, *traced, recipe.opset), checkpoint.name, shape)
+
         on_stage("fold and unroll")
-        model = to_onnx(fold(network), config, iterations, *_trace(shape, config.size_multiple), recipe.opset)
-        graph.pool_globally(model)
-        graph.finish(model, checkpoint.name, shape, [OUTPUT])
-        on_stage("check the graph")
-        graph.check(model)
+        model = make(shape)
         onnx.save(model, draft)
-        manifest = _manifest(checkpoint, model, iterations, default, recipe)
+        manifest = _manifest(checkpoint, model, iterations, default, recipe, half)
         on_stage("record golden outputs")
         compute = reference(network)
         inputs = [natural_batch(s, seed) for seed, s in enumerate(parity_shapes(manifest, GOLDEN_SIZES))]
@@ -86,13 +95,13 @@ def export_bundle(
         hashes = {suffix: sha256_of(bundle_file(draft, suffix)) for suffix in (".onnx", ".golden.npz")}
         manifest = dataclasses.replace(manifest, sha256=hashes)
         on_stage("prove parity")
-        report = run_parity(Bundle(draft, manifest), compute, shapes=parity_shapes(manifest, PROOF_SIZES))
-        if not report:
-            raise ExportError(
-                f"the graph does not compute what the network computes. {report.verdict()}",
-                "Nothing was written. Try another --opset.",
-            )
-        manifest = dataclasses.replace(manifest, parity={"max_abs_error": report.max_abs_error})
+        bundle = Bundle(draft, manifest)
+        if half is None:
+            found = prove(bundle, compute)
+        else:
+            rounded = reference(round_weights(fold(network), half.plan))
+            found = prove_half(bundle, compute, rounded, lambda: make(("batch", config.channels, "height", "width")))
+        manifest = dataclasses.replace(manifest, parity=found)
         bundle_file(draft, ".json").write_text(manifest.to_json(), encoding="utf-8")
         for suffix in (".golden.npz", ".json", ".onnx"):  # the graph last: it is what others look for
             bundle_file(draft, suffix).replace(bundle_file(target, suffix))
@@ -110,7 +119,32 @@ def target_path(checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -
     size = recipe.size()
     place = "dynamic" if size is None else f"{size[0]}x{size[1]}"
     batch = "" if recipe.batch in ("dynamic", 1) else f"-b{recipe.batch}"
-    return output / f"{name}-n{iterations}-{place}{batch}-{PRECISION}.onnx"
+    return output / f"{name}-n{iterations}-{place}{batch}-{recipe.precision}.onnx"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Half:
+    """What the range scan found and decided."""
+
+    plan: HalfPlan
+    ranges: Ranges
+    calibration: str
+
+
+def _choose_islands(folded: nn.Module, checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -> _Half:
+    if recipe.calibrate:
+        inputs, words = calibration.folder_inputs(Path(recipe.calibrate), checkpoint.config)
+    else:
+        inputs, words = calibration.seeded_inputs(checkpoint.config), "seeded pictures"
+    found = scan(folded, inputs, iterations)
+    return _Half(plan_half(found, recipe.fp32_trunk), found, words)
+
+
+def _graph(model: onnx.ModelProto, name: str, shape: tuple[int | str, ...]) -> onnx.ModelProto:
+    graph.pool_globally(model)
+    graph.finish(model, name, shape, [OUTPUT])
+    graph.check(model)
+    return model
 
 
 def _trace(shape: tuple[int | str, ...], multiple: int) -> tuple[Shape, dict[int, str]]:
@@ -132,7 +166,12 @@ def reference(network: nn.Module) -> Callable[[NDArray[np.float32], int], list[N
 
 
 def _manifest(
-    checkpoint: Checkpoint, model: onnx.ModelProto, iterations: int, default: int, recipe: ExportRecipe
+    checkpoint: Checkpoint,
+    model: onnx.ModelProto,
+    iterations: int,
+    default: int,
+    recipe: ExportRecipe,
+    half: _Half | None,
 ) -> ModelManifest:
     config = checkpoint.config
     sizes = {"batch": 1, "height": 32 * config.size_multiple, "width": 32 * config.size_multiple}
@@ -152,10 +191,14 @@ def _manifest(
         activation_bytes_per_pixel=graph.activation_bytes_per_pixel(model, sizes),
         color="RGB",
         value_range=(0.0, 1.0),
-        precision=PRECISION,
+        precision=recipe.precision,
         opset=model.opset_import[0].version,
         versions={name: importlib.metadata.version(name) for name in PACKAGES},
         provenance=checkpoint.provenance,
         sha256={},
         parity={},
+        float32_islands=half.plan.islands if half else {},
+        half_share=graph.half_share(model, sizes),
+        ranges=half.ranges.classes if half else {},
+        calibration=half.calibration if half else "",
     )

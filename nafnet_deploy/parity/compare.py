@@ -63,12 +63,17 @@ def compare_pictures(reference: NDArray[Any], picture: NDArray[Any], limits: Lim
             return Difference(None, None, None, f"the {name} holds values that are not finite")
     largest = max_abs_error(reference, picture)
     decibels = psnr(reference, picture)
-    ok = largest < limits.max_abs_error
+    if not largest < limits.max_abs_error:
+        fault = f"max abs error {largest:.2g} is not below {limits.max_abs_error:.2g}"
+    elif limits.min_psnr is not None and not decibels >= limits.min_psnr:
+        fault = f"the pictures agree to {decibels:.1f} dB, which is below {limits.min_psnr:g} dB"
+    else:
+        fault = ""
     return Difference(
         max_abs_error=largest,
         mean_abs_error=mean_abs_error(reference, picture),
         psnr=decibels if math.isfinite(decibels) else None,
-        fault="" if ok else f"max abs error {largest:.2g} is not below {limits.max_abs_error:.2g}",
+        fault=fault,
     )
 
 

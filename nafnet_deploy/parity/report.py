@@ -41,6 +41,8 @@ class ParityReport:
     """One per iteration and input."""
     environment: Environment
     """The machine and its packages."""
+    arithmetic: str = ""
+    """What the engine computed in which precision, in words; empty when nothing more than `precision` is known."""
     schema: int = SCHEMA
     """Version of the JSON layout."""
 
@@ -61,6 +63,13 @@ class ParityReport:
         errors = (row.difference.max_abs_error for row in self.rows)
         return max((math.inf if e is None else e for e in errors), default=math.inf)
 
+    @property
+    def min_psnr(self) -> float:
+        """The lowest PSNR of all rows (dB); infinite when all are equal, NaN when a row could not be compared."""
+        if any(row.difference.max_abs_error is None for row in self.rows):
+            return math.nan
+        return min((math.inf if (p := row.difference.psnr) is None else p for row in self.rows), default=math.nan)
+
     def verdict(self) -> str:
         """The outcome in one line."""
         if not self.rows:
@@ -68,7 +77,12 @@ class ParityReport:
         if not self.failures:
             return (
                 f"All {len(self.rows)} comparisons passed: largest difference {self.max_abs_error:.2g}, "
-                f"limit {self.limits.max_abs_error:.2g}."
+                f"limit {self.limits.max_abs_error:.2g}"
+                + (
+                    "."
+                    if self.limits.min_psnr is None
+                    else f"; lowest PSNR {self.min_psnr:.1f} dB, limit {self.limits.min_psnr:g} dB."
+                )
             )
         first = self.failures[0]
         return (
@@ -87,7 +101,10 @@ class ParityReport:
 
     def table(self) -> Table:
         """The rows as a table for the terminal."""
-        table = Table(title=f"Parity of {self.model} on {self.engine} against {self.reference}", caption=self.verdict())
+        table = Table(
+            title=f"Parity of {self.model} on {self.engine} against {self.reference}",
+            caption="\n".join(filter(None, (self.verdict(), self.arithmetic))),
+        )
         for heading in ("Iteration", "Input", "Max abs error", "Mean abs error", "PSNR (dB)", "Verdict"):
             table.add_column(heading, justify="left" if heading in ("Input", "Verdict") else "right")
         for row in self.rows:

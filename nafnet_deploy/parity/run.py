@@ -7,15 +7,31 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nafnet_deploy.engines.base import Engine
 from nafnet_deploy.engines.registry import open_engine
 from nafnet_deploy.environment import read_environment
-from nafnet_deploy.errors import CheckpointError, ConfigError
+from nafnet_deploy.errors import CheckpointError, ConfigError, MissingDependency
 from nafnet_deploy.manifest import Bundle, sha256_of
 from nafnet_deploy.parity.compare import Progress, compare_engine
 from nafnet_deploy.parity.golden import Case, read_golden
 from nafnet_deploy.parity.inputs import natural_batch, parity_shapes
 from nafnet_deploy.parity.report import ParityReport
 from nafnet_deploy.parity.tolerance import limits_for
+
+ORACLE = "oracle"
+"""The graph in exactly its own arithmetic; see `parity.oracle`."""
+ORACLE_SIZES = ((32, 48), (64, 80))
+"""Heights and widths at which the oracle, which is slow, is asked."""
+ARITHMETIC = {
+    "onnxruntime cpu": (
+        "ONNX Runtime on the CPU computes a float16 graph in float32: this shows the rounding of the weights alone."
+    ),
+    "onnx reference evaluator": (
+        "The oracle rounded every float16 operator to float16, convolutions once after summing in float32; the "
+        "islands were float32."
+    ),
+}
+"""What an engine, by its own name, computes of an fp16 graph in which precision."""
 
 Pictures = Callable[[NDArray[np.float32], int], Sequence[NDArray[np.float32]]]
 """The network itself: (input [B, C, H, W], N) -> its FP32 pictures after iterations 1..N."""
@@ -26,7 +42,7 @@ def run_parity(
     reference: Pictures | None = None,
     iterations: Sequence[int] | None = None,
     shapes: Sequence[tuple[int, int, int, int]] | None = None,
-    engine: str = "onnxruntime",
+    engine: str | None = None,
     threads: int | None = None,
     on_progress: Progress | None = None,
     trust: bool = False,
@@ -39,7 +55,9 @@ def run_parity(
             fixed); None takes the inputs and answers of the bundle's golden file, which needs no torch.
         iterations: which n to compare; None is every n of the graph.
         shapes: input shapes [B, C, H, W] for `reference`; None is three sizes at two batch sizes.
-        engine: name in the engine registry, `auto` or the path of a plan.
+        engine: name in the engine registry, `auto`, the path of a plan, or `oracle`: the graph in exactly its own
+            arithmetic (slow; asked at small sizes). None is `onnxruntime`, and `oracle` for an fp16 graph, which
+            ONNX Runtime's CPU would compute in float32.
         threads: threads of the engine; None is its own choice.
         on_progress: told (comparisons done, comparisons in all) after each.
         trust: see `open_engine`.
@@ -48,6 +66,7 @@ def run_parity(
         ConfigError: an iteration the graph does not have, or a precision without limits.
         CheckpointError: the golden file is missing, damaged or not the one the manifest vouches for.
         EngineError: the engine does not open or does not take an input.
+        MissingDependency: a package of the engine is not installed.
     """
     manifest = bundle.manifest
     steps = tuple(range(1, manifest.iterations + 1)) if iterations is None else tuple(iterations)
@@ -57,13 +76,17 @@ def run_parity(
         )
     limits = limits_for(manifest.precision)
     environment = read_environment(threads or 0)
+    chosen = engine or (ORACLE if manifest.precision == "fp16" else "onnxruntime")
     if reference is None:
         cases = _golden_cases(bundle)
     else:
-        cases = _cases_of(reference, shapes or parity_shapes(manifest), max(steps))
-    name, rows = compare_engine(
-        cases, lambda n: open_engine(engine, bundle, n, threads, trust), steps, limits, on_progress
-    )
+        few = parity_shapes(manifest, ORACLE_SIZES, batches=(1,)) if chosen == ORACLE else parity_shapes(manifest)
+        cases = _cases_of(reference, shapes or few, max(steps))
+
+    def open_at(n: int) -> Engine:
+        return _open_oracle(bundle, n) if chosen == ORACLE else open_engine(chosen, bundle, n, threads, trust)
+
+    name, rows = compare_engine(cases, open_at, steps, limits, on_progress)
     return ParityReport(
         model=manifest.name,
         graph_sha256=manifest.sha256.get(".onnx", ""),
@@ -73,7 +96,16 @@ def run_parity(
         limits=limits,
         rows=rows,
         environment=environment,
+        arithmetic=ARITHMETIC.get(name, "") if manifest.precision == "fp16" else "",
     )
+
+
+def _open_oracle(bundle: Bundle, iterations: int) -> Engine:
+    try:
+        from nafnet_deploy.parity.oracle import OracleEngine
+    except ImportError as error:  # engines run whole graphs without onnx, so parity must load without it too
+        raise MissingDependency("onnx", "cpu", "to run a graph in its own arithmetic") from error
+    return OracleEngine.open(bundle, iterations)
 
 
 def _golden_cases(bundle: Bundle) -> tuple[Case, ...]:

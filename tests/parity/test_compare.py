@@ -115,3 +115,15 @@ def test_limits_are_a_table() -> None:
     assert limits_for("fp32").max_abs_error == 2e-5
     with pytest.raises(ConfigError, match="fp23"):
         limits_for("fp23")
+
+
+def test_half_limits_ask_for_60_db_and_for_no_lone_wrong_pixel() -> None:
+    limits = limits_for("fp16")
+    flat = np.zeros((1, 3, 64, 64))
+    assert compare_pictures(flat, flat + 0.0009, limits).passed
+    assert "below 60 dB" in compare_pictures(flat, flat + 0.0011, limits).fault
+    lone = flat.copy()
+    lone[0, 0, 5, 5] = 0.03  # 86 dB on average
+    assert "max abs error" in compare_pictures(flat, lone, limits).fault
+    assert "finite" in compare_pictures(flat, flat * np.nan, limits).fault
+    assert compare_pictures(flat, flat, limits).passed

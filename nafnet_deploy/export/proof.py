@@ -1,0 +1,90 @@
+"""Proves a graph before it gets its name: what it computes, and for half graphs in which arithmetic."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+
+from nafnet_deploy.errors import ExportError
+from nafnet_deploy.export.graph import in_float32
+from nafnet_deploy.manifest import Bundle
+from nafnet_deploy.parity.inputs import parity_shapes
+from nafnet_deploy.parity.report import ParityReport
+from nafnet_deploy.parity.run import ORACLE, Pictures, run_parity
+
+PROOF_SIZES = ((64, 80), (96, 160))
+"""Heights and widths at which an export proves itself: the traced one of a two-level network and another."""
+ORACLE_PIXELS = 256 * 256
+"""Largest fixed input (pixels, batch included) that the oracle, which is slow, is given."""
+
+
+def prove(bundle: Bundle, network: Pictures) -> dict[str, float]:
+    """Compares a float32 graph with its network at every iteration.
+
+    Returns:
+        `max_abs_error`, the largest difference found.
+
+    Raises:
+        ExportError: the graph does not compute what the network computes.
+    """
+    report = run_parity(bundle, network, shapes=parity_shapes(bundle.manifest, PROOF_SIZES))
+    _demand(report, "Nothing was written. Try another --opset.")
+    return {"max_abs_error": report.max_abs_error}
+
+
+def prove_half(
+    bundle: Bundle, network: Pictures, rounded: Pictures, small: Callable[[], onnx.ModelProto]
+) -> dict[str, float]:
+    """Proves a half graph in two steps, at every iteration.
+
+    1. What it computes: the graph with its types made float32, in ONNX Runtime, against the network with rounded
+       weights, under the limits of float32. A wrong edge or weight cannot hide behind half's rounding.
+    2. With which error: the graph itself, in its own arithmetic by the oracle, against the network in float32.
+
+    Args:
+        bundle: the draft; its folder takes further files.
+        network: the network in float32.
+        rounded: the same with the graph's rounded weights.
+        small: makes the same graph with free dimensions; asked where the graph fixes a large input, which would
+            keep the oracle busy for minutes.
+
+    Returns:
+        `graph_max_abs_error` of step 1, `max_abs_error` and `min_psnr` (dB; left out when the
+        pictures are equal) of step 2.
+
+    Raises:
+        ExportError: either step failed.
+    """
+    manifest, folder = bundle.manifest, bundle.graph.parent
+    wide = Bundle(folder / "wide.onnx", dataclasses.replace(manifest, precision="fp32"))
+    onnx.save(in_float32(onnx.load(bundle.graph)), wide.graph)
+    semantics = run_parity(wide, rounded, shapes=parity_shapes(manifest, PROOF_SIZES), engine="onnxruntime")
+    _demand(semantics, "Nothing was written. Try another --opset.")
+    arithmetic = run_parity(_for_oracle(bundle, small), network, engine=ORACLE)
+    _demand(
+        arithmetic,
+        "Half precision is too coarse for this network: nothing was written. Try --fp32-trunk, or --precision fp32.",
+    )
+    found = {"graph_max_abs_error": semantics.max_abs_error, "max_abs_error": arithmetic.max_abs_error}
+    # Equal pictures (a network that changes nothing) are infinitely close, and JSON has no infinity.
+    return {**found, "min_psnr": arithmetic.min_psnr} if math.isfinite(arithmetic.min_psnr) else found
+
+
+def _for_oracle(bundle: Bundle, small: Callable[[], onnx.ModelProto]) -> Bundle:
+    spec = bundle.manifest.inputs[0]
+    batch, channels, height, width = (d if isinstance(d, int) else 1 for d in spec.shape)
+    if batch * height * width <= ORACLE_PIXELS:
+        return bundle
+    path: Path = bundle.graph.parent / "small.onnx"
+    onnx.save(small(), path)
+    free = dataclasses.replace(spec, shape=("batch", channels, "height", "width"))
+    return Bundle(path, dataclasses.replace(bundle.manifest, inputs=(free,)))
+
+
+def _demand(report: ParityReport, mend: str) -> None:
+    if not report:
+        raise ExportError(f"the graph does not compute what the network computes. {report.verdict()}", mend)
