@@ -111,8 +111,8 @@ class Recipe:
 
     def portable(self) -> Recipe:
         """The recipe with the data folders' names alone: what may travel in a checkpoint."""
-        names = {"train": Path(self.data.train).name, "val": Path(self.data.val).name}
-        return dataclasses.replace(self, data=dataclasses.replace(self.data, **names))
+        data = dataclasses.replace(self.data, train=Path(self.data.train).name, val=Path(self.data.val).name)
+        return dataclasses.replace(self, data=data)
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
