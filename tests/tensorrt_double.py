@@ -91,12 +91,12 @@ class Engine:
     num_io_tensors = 2
 
     def __init__(self, library: Library) -> None:
-        self.library = library
+        self.fake = library
         self.num_optimization_profiles = len(library.profiles)
         library.alive.add("engine")
 
     def __del__(self) -> None:
-        self.library.alive.discard("engine")
+        self.fake.alive.discard("engine")
 
     def get_tensor_name(self, index: int) -> str:
         return ("input", "output")[index]
@@ -106,15 +106,15 @@ class Engine:
 
     def get_tensor_dtype(self, name: str) -> types.SimpleNamespace:
         names = {np.float32: "FLOAT", np.float16: "HALF"}
-        return types.SimpleNamespace(name=names.get(self.library.dtype, "BF16"))
+        return types.SimpleNamespace(name=names.get(self.fake.dtype, "BF16"))
 
     def get_tensor_shape(self, name: str) -> Dims:
-        shape = self.library.shape
+        shape = self.fake.shape
         return shape if name == "input" else scaled(shape)
 
     def get_tensor_profile_shape(self, name: str, index: int) -> list[Dims]:
-        assert -1 in self.library.shape
-        smallest, largest = self.library.profiles[index]
+        assert -1 in self.fake.shape
+        smallest, largest = self.fake.profiles[index]
         return [smallest, smallest, largest]
 
     def create_runtime_config(self) -> types.SimpleNamespace:
@@ -122,7 +122,7 @@ class Engine:
 
     def create_execution_context(self, config: types.SimpleNamespace | None = None) -> Context | None:
         said = () if config is None else (config.dynamic_shapes_kernel_specialization_strategy,)
-        return Context(self.library) if self.library.record("create_execution_context", *said) else None
+        return Context(self.fake) if self.fake.record("create_execution_context", *said) else None
 
 
 def scaled(shape: Dims) -> Dims:
@@ -134,7 +134,7 @@ class Context:
     """As `IExecutionContext`; refuses shapes outside the active profile as the library does."""
 
     def __init__(self, library: Library) -> None:
-        self.library, self.profile = library, 0
+        self.fake, self.profile = library, 0
         self.shape: Dims = library.shape
         self.addresses: dict[str, int] = {}
         library.alive.add("context")
@@ -142,32 +142,32 @@ class Context:
             self.is_stream_capturable: Callable[[int], bool] = lambda stream: bool(library.capturable)
 
     def __del__(self) -> None:
-        self.library.alive.discard("context")
+        self.fake.alive.discard("context")
 
     def set_optimization_profile_async(self, index: int, stream: int) -> bool:
         self.profile = index
-        return self.library.record("set_optimization_profile_async", index)
+        return self.fake.record("set_optimization_profile_async", index)
 
     def set_input_shape(self, name: str, shape: Dims) -> bool:
-        low, high = self.library.profiles[self.profile] if -1 in self.library.shape else (shape, shape)
+        low, high = self.fake.profiles[self.profile] if -1 in self.fake.shape else (shape, shape)
         self.shape = shape
         inside = all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True))
-        return self.library.record("set_input_shape", name, shape) and inside
+        return self.fake.record("set_input_shape", name, shape) and inside
 
     def infer_shapes(self) -> list[str]:
-        return [] if self.library.record("infer_shapes") else ["input"]
+        return [] if self.fake.record("infer_shapes") else ["input"]
 
     def get_tensor_shape(self, name: str) -> Dims:
         return self.shape if name == "input" else scaled(self.shape)
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self.addresses[name] = memory
-        return self.library.record("set_tensor_address", name)
+        return self.fake.record("set_tensor_address", name)
 
     def execute_async_v3(self, stream: int) -> bool:
-        if not self.library.record("execute_async_v3", self.library.cuda.recording is not None):
+        if not self.fake.record("execute_async_v3", self.fake.cuda.recording is not None):
             return False
-        cuda, dtype, shape, at = self.library.cuda, np.dtype(self.library.dtype).name, self.shape, dict(self.addresses)
+        cuda, dtype, shape, at = self.fake.cuda, np.dtype(self.fake.dtype).name, self.shape, dict(self.addresses)
 
         def work() -> None:
             cuda.memory(at["output"], dtype, scaled(shape))[:] = double(cuda.memory(at["input"], dtype, shape))
