@@ -86,7 +86,7 @@ def test_a_machine_without_torch_proves_parity(tiny: Path) -> None:
 
 
 def test_a_machine_without_torch_times_a_graph(tiny: Path) -> None:
-    done = without_heavy("bench", tiny, "--imgsz", "16", "--runs", "1", "--warmup", "0", "--json")
+    done = without_heavy("bench", tiny, "--imgsz", "16", "--runs", "1", "--warmup", "0", "--pause", "0", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)
 

@@ -13,7 +13,7 @@ from nafnet_deploy.parity.compare import Difference
 from nafnet_deploy.parity.report import check_schema, read_report, report_json, size
 from nafnet_deploy.parity.tolerance import Limits
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +52,8 @@ class BenchmarkReport:
     """Input shape [B, C, H, W] (pixels)."""
     warmup: int
     """Untimed rounds before the timed ones."""
+    pause: float
+    """Rest before each turn (seconds)."""
     limits: Limits
     """When pictures count as the same."""
     rows: tuple[BenchmarkRow, ...]

@@ -24,6 +24,7 @@ def time_interleaved(
     runs: int,
     warmup: int,
     on_turn: Callable[[], None] | None = None,
+    pause: float = 0.0,
 ) -> dict[str, tuple[int, ...]]:
     """Runs every callable once per round and measures each turn.
 
@@ -32,6 +33,8 @@ def time_interleaved(
         runs: timed rounds, 1 or more.
         warmup: rounds before them whose times are dropped.
         on_turn: called after each turn, outside the measured time.
+        pause: seconds of rest before each turn when several take turns. The threads of the one before (OpenMP's,
+            ONNX Runtime's) go on spinning for a while after its work is done, on the cores that the next one needs.
 
     Returns:
         Per name the nanoseconds of its turns, in round order. The garbage collector is off meanwhile.
@@ -39,10 +42,10 @@ def time_interleaved(
     Raises:
         UsageError: no rounds, a negative warm-up or nothing to time.
     """
-    if runs < 1 or warmup < 0 or not callables:
+    if runs < 1 or warmup < 0 or pause < 0 or not callables:
         raise UsageError(
-            f"{runs} runs after {warmup} warm-up rounds of {len(callables)} engines cannot be timed.",
-            "Use --runs 1 or more, --warmup 0 or more and at least one engine.",
+            f"{runs} runs after {warmup} warm-up rounds of {len(callables)} engines, {pause} s apart, cannot be timed.",
+            "Use --runs 1 or more, --warmup and --pause 0 or more, and at least one engine.",
         )
     names = tuple(callables)
     times: dict[str, list[int]] = {name: [] for name in names}
@@ -53,6 +56,8 @@ def time_interleaved(
         for number in range(-warmup, runs):
             for name in round_order(names, number):
                 call = callables[name]
+                if len(names) > 1:
+                    time.sleep(pause)
                 start = time.perf_counter_ns()
                 call()
                 elapsed = time.perf_counter_ns() - start

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ITERS = 5
 """Largest N of the table when nobody asks."""
+MAX_PAUSE = 60
+"""Longest rest between turns (seconds)."""
 
 
 def bench(
@@ -29,6 +31,7 @@ def bench(
     imgsz: str = typer.Option("256", help="256 or HxW (pixels)."),
     runs: int = typer.Option(20, help="Timed rounds per N; in each round every engine takes a turn."),
     warmup: int = typer.Option(3, help="Untimed rounds before them."),
+    pause: float = typer.Option(0.3, help="Seconds of rest before each turn, until the last engine's threads sleep."),
     threads: int | None = typer.Option(None, help="CPU threads of every engine. [default: one per core]"),
     engine: str = typer.Option("onnxruntime", help=ENGINE_HELP),
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
@@ -46,6 +49,8 @@ def bench(
         positive(value, option)
     if warmup < 0:
         raise ConfigError(f"--warmup {warmup} is impossible.", "Use 0 or more.")
+    if not 0 <= pause <= MAX_PAUSE:
+        raise ConfigError(f"--pause {pause} is impossible.", f"Use 0 to {MAX_PAUSE} seconds.")
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="nafdeploy-bench-")))
         bundle, checkpoint = _subject(model, iters or DEFAULT_ITERS, folder)
@@ -71,6 +76,7 @@ def bench(
             bundle.manifest.precision,
             threads or 0,
             lambda done, total: bar.update(task, completed=done, total=total),
+            pause,
         )
     if json_out:
         print(report.to_json(), end="")

@@ -32,7 +32,7 @@ def wrong_at_two(x: NDArray[Any], n: int) -> NDArray[Any]:
 
 
 def bench(**functions: toy.Network) -> BenchmarkReport:
-    return run_bench(engines(**functions), "toy", (1, 2, 3), (2, 3, 8, 8), runs=5, warmup=1)
+    return run_bench(engines(**functions), "toy", (1, 2, 3), (2, 3, 8, 8), runs=5, warmup=1, pause=0)
 
 
 def text(table: Table) -> str:
@@ -111,6 +111,7 @@ def test_engines_are_closed_and_progress_reaches_the_end() -> None:
         (1, 3, 8, 8),
         runs=3,
         warmup=1,
+        pause=0,
         on_progress=lambda *step: told.append(step),
     )
     assert all(engine.closed and engine.runs == 1 + 1 + 3 for engine in opened)
@@ -124,8 +125,8 @@ def test_json_comes_back_equal(report: BenchmarkReport) -> None:
 
 
 def test_json_of_another_format(report: BenchmarkReport) -> None:
-    with pytest.raises(ConfigError, match="format 0"):
-        BenchmarkReport.from_json(report.to_json().replace('"schema": 1', '"schema": 0'))
+    with pytest.raises(ConfigError, match="format 1"):
+        BenchmarkReport.from_json(report.to_json().replace('"schema": 2', '"schema": 1'))
     with pytest.raises(ConfigError, match="passed"):
         BenchmarkReport.from_json(report.to_json().replace('"passed": true', '"passed": false'))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 
 import numpy as np
 import pytest
@@ -47,10 +48,17 @@ def test_the_collector_is_off_while_timing_and_restored_after_a_failure() -> Non
     assert gc.isenabled()
 
 
-@pytest.mark.parametrize(("runs", "warmup"), [(0, 1), (-1, 0), (1, -1)])
-def test_rounds_that_are_impossible(runs: int, warmup: int) -> None:
+@pytest.mark.parametrize(("runs", "warmup", "pause"), [(0, 1, 0), (-1, 0, 0), (1, -1, 0), (1, 0, -0.1)])
+def test_rounds_that_are_impossible(runs: int, warmup: int, pause: float) -> None:
     with pytest.raises(UsageError, match="cannot be timed"):
-        time_interleaved({"A": lambda: None}, runs, warmup)
+        time_interleaved({"A": lambda: None}, runs, warmup, pause=pause)
+
+
+def test_the_rest_before_each_turn_is_not_part_of_the_measured_time() -> None:
+    started = time.perf_counter()
+    times = time_interleaved({name: lambda: None for name in "AB"}, runs=2, warmup=1, pause=0.02)
+    assert time.perf_counter() - started >= 6 * 0.02
+    assert min(min(values) for values in times.values()) < 0.02e9
 
 
 def test_statistics_are_those_of_numpy() -> None:

@@ -135,7 +135,7 @@ def test_parity_with_another_network_is_code_5(command: Command, tiny: Path, tmp
 
 
 def test_bench_json_is_all_of_stdout(command: Command, tiny: Path) -> None:
-    done = command("bench", tiny, "--imgsz", "32", "--runs", "2", "--warmup", "0", "--json")
+    done = command("bench", tiny, "--imgsz", "32", "--runs", "2", "--warmup", "0", "--pause", "0", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)
 

@@ -83,7 +83,9 @@ def test_an_impossible_engine_is_refused(
 def test_bench_and_parity_take_auto(command: Command, tiny: Path) -> None:
     done = command("parity", tiny, "--engine", "auto", "--json")
     assert json.loads(done.out)["engine"] == "onnxruntime cpu"
-    done = command("bench", tiny, "--engine", "auto", "--imgsz", "16", "--runs", "1", "--warmup", "0", "--json")
+    done = command(
+        "bench", tiny, "--engine", "auto", "--imgsz", "16", "--runs", "1", "--warmup", "0", "--pause", "0", "--json"
+    )
     assert {(row["label"], row["engine"]) for row in json.loads(done.out)["rows"]} == {("auto", "onnxruntime cpu")}
 
 
