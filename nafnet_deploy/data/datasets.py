@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nafnet_deploy.data.augment import random_crop, random_orientation
-from nafnet_deploy.data.degradations import GaussianNoise
+from nafnet_deploy.data.degradations import Degradation
 from nafnet_deploy.errors import ConfigError, ImageError
 from nafnet_deploy.images.files import PICTURE_SUFFIXES, read_picture
 
@@ -46,7 +46,7 @@ class CropBatches:
     """Batches of random crops, each a function of (seed, step) alone, so that a resumed run sees the same ones."""
 
     def __init__(
-        self, pictures: list[NDArray[np.uint8]], degradation: GaussianNoise, crop: int, batch: int, seed: int
+        self, pictures: list[NDArray[np.uint8]], degradation: Degradation, crop: int, batch: int, seed: int
     ) -> None:
         self.pictures, self.degradation = pictures, degradation
         self.crop, self.batch, self.seed = crop, batch, seed

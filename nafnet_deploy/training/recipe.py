@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nafnet_deploy.config import nearest, plain, read_table, read_toml
-from nafnet_deploy.data.degradations import GaussianNoise
+from nafnet_deploy.data.degradations import Degradation
 from nafnet_deploy.errors import ConfigError
 
 
@@ -86,7 +86,7 @@ class Recipe:
     seed: int = 0
     """Seed of weights, crops and noise."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    degradation: GaussianNoise = dataclasses.field(default_factory=GaussianNoise)
+    degradation: Degradation = dataclasses.field(default_factory=Degradation)
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     log: LogConfig = dataclasses.field(default_factory=LogConfig)
