@@ -1,6 +1,6 @@
 """Compares designs of the reasoning unit: the same trained body, the same budget of CPU seconds for each.
 
-Every design replaces the reasoning of one trained checkpoint, is trained on with blind noise (sigma 5 to 50) for the
+Every design replaces the reasoning of one trained checkpoint, is trained on with one task's damage for the
 same CPU time of this process (not wall time: other work on the machine takes nothing from a design), and is measured
 on validation pictures at every N. The designs are in `reasoning_units.toml`.
 
@@ -26,12 +26,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nafnet_deploy.checkpoints.store import Checkpoint, load_checkpoint
 from nafnet_deploy.config import ModelConfig
-from nafnet_deploy.data.datasets import CropBatches, load_folder
+from nafnet_deploy.data.datasets import CropDataset, PictureBank, ValidationDataset, collate, large_enough
 from nafnet_deploy.data.degradations import Degradation
+from nafnet_deploy.data.pairs import Pair, picture_files
+from nafnet_deploy.metrics import psnr
 from nafnet_deploy.models.nafnet_rr import NAFNetRR
 from nafnet_deploy.models.reasoning import ReasoningUnit
 from nafnet_deploy.training.losses import psnr_loss
-from nafnet_deploy.training.validation import validation_psnr
+from nafnet_deploy.training.validation import plain, restore_all
 
 LARGEST = 5
 CROP, BATCH, LR = 96, 4, 6e-4
@@ -118,14 +120,21 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+TASKS = {
+    "noise": (Degradation(sigma=(5, 50)), {f"sigma {s}": Degradation(sigma=(s, s)) for s in (25, 50)}),
+    "motion": (Degradation(type="motion"), {"motion": Degradation(type="motion")}),
+}
+"""Per task what is trained and what is measured."""
+
+
 def fit(
-    network: NAFNetRR, design: dict[str, Any], pictures: list[Any], budget: float, seed: int
+    network: NAFNetRR, design: dict[str, Any], bank: PictureBank, damage: Degradation, budget: float, seed: int
 ) -> tuple[nn.Module, int]:
     """Trains for `budget` CPU seconds; returns the averaged network and the steps taken."""
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.99))  # type: ignore[no-untyped-call]
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR, betas=(0.9, 0.9), weight_decay=0.0)
-    batches = CropBatches(pictures, Degradation(sigma=(5.0, 50.0)), CROP, BATCH, seed)
+    crops = CropDataset(bank, damage, CROP, seed, 2**31)
     first, last = design.get("supervision", [0.5, 1.0])
     fixed = design.get("iterations_trained", 0)
     start, step = time.process_time(), 0
@@ -133,7 +142,7 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = LR * min(1, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * spent / budget)) + 1e-6
         n = fixed or int(np.random.default_rng((seed, step, 1)).integers(1, LARGEST + 1))
-        degraded, clean = batches(step)
+        degraded, clean, _ = collate([crops[BATCH * step + i] for i in range(BATCH)])
         with torch.autocast("cpu", torch.bfloat16):
             restored = network.forward_all(degraded, n)
         weights = [first + (last - first) * i / max(1, n - 1) for i in range(n)] if n > 1 else [1.0]
@@ -159,6 +168,15 @@ def milliseconds(network: nn.Module, n: int, rounds: int = 5) -> float:
     return statistics.median(times)
 
 
+def measure(network: nn.Module, config: ModelConfig, bank: PictureBank, damage: Degradation) -> list[float]:
+    """Mean PSNR (dB) at N = 1..LARGEST."""
+    rows = []
+    for degraded, clean, _ in ValidationDataset(bank, damage, VALIDATION_CROP, 0):
+        truth = plain(clean[None])
+        rows.append([psnr(plain(p), truth) for p in restore_all(network, config, degraded[None], LARGEST)])
+    return [float(v) for v in np.mean(rows, axis=0)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
@@ -167,30 +185,39 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, default=Path("benchmarks/results/reasoning-units.json"))
     parser.add_argument("--seconds", type=float, default=300.0, help="CPU seconds of training per design")
     parser.add_argument("--designs", type=Path, default=Path(__file__).with_suffix(".toml"))
+    parser.add_argument("--task", choices=TASKS, default="noise")
     parser.add_argument("--only", nargs="*", help="names of designs")
     options = parser.parse_args()
+    trained, measured = TASKS[options.task]
     designs = tomllib.loads(options.designs.read_text())
     body = load_checkpoint(options.checkpoint)
-    pictures = load_folder(options.train, CROP, print)
-    val = [p[:VALIDATION_CROP, :VALIDATION_CROP] for p in load_folder(options.val, VALIDATION_CROP, print)]
+    bank = PictureBank(large_enough([Pair(p) for p in picture_files(options.train)], CROP, print), 4096)
+    val = PictureBank(large_enough([Pair(p) for p in picture_files(options.val)], VALIDATION_CROP, print), 4096)
     rows = json.loads(options.out.read_text())["designs"] if options.out.exists() else {}
     for name in options.only or designs:
         torch.manual_seed(0)
         design = designs[name]
         network = make(body, design)
-        averaged, steps = fit(network, design, pictures, options.seconds, seed=0)
+        averaged, steps = fit(network, design, bank, trained, options.seconds, seed=0)
         rows[name] = {
             "design": design,
             "parameters": sum(p.numel() for p in network.parameters()),
             "steps": steps,
             "cpu_ms_256": {n: round(milliseconds(averaged, n), 1) for n in (1, 3)},
             "psnr": {
-                str(s): [round(p, 3) for p in validation_psnr(averaged, network.config, val, s, LARGEST)]
-                for s in (25, 50)
+                label: [round(p, 3) for p in measure(averaged, network.config, val, damage)]
+                for label, damage in measured.items()
             },
         }
         print(name, json.dumps(rows[name]), flush=True)
-        report = {"seconds": options.seconds, "crop": CROP, "batch": BATCH, "lr": LR, "designs": rows}
+        report = {
+            "task": options.task,
+            "seconds": options.seconds,
+            "crop": CROP,
+            "batch": BATCH,
+            "lr": LR,
+            "designs": rows,
+        }
         options.out.write_text(json.dumps(report, indent=1) + "\n")
 
 

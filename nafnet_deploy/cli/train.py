@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import typer
 from nafnet_deploy.cli.console import progress, say
 
 if TYPE_CHECKING:
-    from nafnet_deploy.training.run import Progress
+    from nafnet_deploy.training.callbacks import Progress
 
 
 def train(
@@ -30,14 +31,17 @@ def train(
 
     wanted = read_recipe(recipe, override)
     folder = Path("runs") / wanted.name if out is None else out
+    # Further processes run this same command; they stay silent.
+    first = all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK"))
     with progress() as bar:
-        task = bar.add_task(wanted.name, total=wanted.schedule.steps)
+        task = bar.add_task(wanted.name, total=wanted.schedule.steps, visible=first)
 
         def report(now: Progress) -> None:
             bar.update(task, completed=now.step, description=f"{wanted.name} loss {now.loss:.3f}")
-            if now.psnr:
-                line = ", ".join(f"N={n} {p:.2f}" for n, p in enumerate(now.psnr, 1))
-                bar.console.print(f"step {now.step}: validation PSNR (dB) {line}")
+            if now.scores:
+                line = ", ".join(f"N={n} {p:.2f} / {s:.4f}" for n, (p, s) in enumerate(now.scores, 1))
+                bar.console.print(f"step {now.step}: validation PSNR (dB) / SSIM {line}")
 
         best = run_training(wanted, folder, resume, report, say)
-    say(f"best checkpoint: {best}")
+    if first:
+        say(f"best checkpoint: {best}")

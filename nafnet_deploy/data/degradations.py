@@ -131,7 +131,8 @@ def motion_kernel(length: float, angle: float) -> NDArray[np.float32]:
     ):
         inside = weight > 0
         np.add.at(kernel, (rows[inside], columns[inside]), weight[inside])
-    return (kernel / kernel.sum()).astype(np.float32)
+    weights: NDArray[np.float32] = (kernel / kernel.sum()).astype(np.float32)
+    return weights
 
 
 def jpeg(settings: Degradation, picture: Image, rng: Generator) -> Image:
@@ -140,7 +141,8 @@ def jpeg(settings: Degradation, picture: Image, rng: Generator) -> Image:
     buffer = io.BytesIO()
     _to_pillow(picture).save(buffer, "JPEG", quality=int(rng.integers(low, high + 1)))
     with PillowImage.open(buffer) as decoded:
-        return np.asarray(decoded.convert("RGB"), np.float32) / np.float32(255)
+        picture = np.asarray(decoded.convert("RGB"), np.float32)
+    return picture / np.float32(255)
 
 
 def scale(settings: Degradation, picture: Image, rng: Generator) -> Image:
@@ -150,7 +152,8 @@ def scale(settings: Degradation, picture: Image, rng: Generator) -> Image:
     small = (max(1, round(width * factor)), max(1, round(height * factor)))
     bicubic = PillowImage.Resampling.BICUBIC
     enlarged = _to_pillow(picture).resize(small, bicubic).resize((width, height), bicubic)
-    return np.asarray(enlarged, np.float32) / np.float32(255)
+    picture = np.asarray(enlarged, np.float32)
+    return picture / np.float32(255)
 
 
 def _to_pillow(picture: Image) -> PillowImage.Image:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from nafnet_deploy.config import nearest
+from nafnet_deploy.errors import ConfigError, MissingDependency
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -26,18 +30,80 @@ def charbonnier_loss(restored: Tensor, clean: Tensor) -> Tensor:
     return ((restored.float() - clean.float()).square() + 1e-6).sqrt().mean()
 
 
-LOSSES: dict[str, Loss] = {"psnr": psnr_loss, "l1": l1_loss, "charbonnier": charbonnier_loss}
+def fft_loss(restored: Tensor, clean: Tensor) -> Tensor:
+    """Mean modulus of the difference of the 2-D Fourier transforms, as the sums that the transform is (not scaled)."""
+    difference: Tensor = torch.fft.rfft2(restored.float() - clean.float())  # linear: the difference's own transform
+    return difference.abs().mean()
 
 
-def supervision_weights(iterations: int) -> list[float]:
-    """Weight of each iteration's loss: linear from 0.5 (first) to 1.0 (last), divided by their sum."""
+def edge_loss(restored: Tensor, clean: Tensor) -> Tensor:
+    """Mean absolute error of the two Sobel derivatives of every channel (the border pixels left out)."""
+    channels = restored.shape[1]
+    sobel = restored.new_tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=torch.float32)
+    kernels = torch.stack([sobel, sobel.T])[:, None].repeat(channels, 1, 1, 1)
+    derivatives = F.conv2d(restored.float() - clean.float(), kernels, groups=channels)
+    return derivatives.abs().mean()
+
+
+def perceptual_loss() -> Loss:
+    """Distance in a network's features (Zhang et al., LPIPS, 2018), by the package `lpips`.
+
+    Raises:
+        MissingDependency: `lpips` is not installed; the base install does without its torchvision.
+    """
+    try:
+        from lpips import LPIPS
+    except ImportError as error:
+        raise MissingDependency("lpips", "perceptual", "for the perceptual loss") from error
+    network = LPIPS(net="vgg", verbose=False).eval().requires_grad_(False)
+
+    def loss(restored: Tensor, clean: Tensor) -> Tensor:
+        network.to(restored.device)
+        distance: Tensor = network(restored.float(), clean.float(), normalize=True)
+        return distance.mean()
+
+    return loss
+
+
+LOSSES: dict[str, Callable[[], Loss]] = {
+    "psnr": lambda: psnr_loss,
+    "l1": lambda: l1_loss,
+    "charbonnier": lambda: charbonnier_loss,
+    "fft": lambda: fft_loss,
+    "edge": lambda: edge_loss,
+    "perceptual": perceptual_loss,
+}
+
+
+def mixed_loss(weights: Mapping[str, float]) -> Loss:
+    """The weighted sum of named losses.
+
+    Raises:
+        ConfigError: an unknown name, or no positive weight.
+        MissingDependency: a loss needs a package that is not installed.
+    """
+    for name in weights:
+        if name not in LOSSES:
+            raise ConfigError(f"there is no loss {name!r}.", nearest(name, LOSSES))
+    parts = [(weight, LOSSES[name]()) for name, weight in weights.items() if weight != 0]
+    if not parts or min(weight for weight, _ in parts) < 0:
+        raise ConfigError(f"recipe: loss = {dict(weights)} is impossible:", "give weights of 0 or more, one above 0.")
+
+    def loss(restored: Tensor, clean: Tensor) -> Tensor:
+        return torch.stack([weight * part(restored, clean) for weight, part in parts]).sum()
+
+    return loss
+
+
+def supervision_weights(iterations: int, first: float = 0.5, last: float = 1.0) -> list[float]:
+    """Weight of each iteration's loss: linear from `first` to `last`, divided by their sum."""
     if iterations == 1:
         return [1.0]
-    raw = [0.5 + 0.5 * i / (iterations - 1) for i in range(iterations)]
+    raw = [first + (last - first) * i / (iterations - 1) for i in range(iterations)]
     return [w / sum(raw) for w in raw]
 
 
-def deep_supervision(loss: Loss, pictures: Sequence[Tensor], clean: Tensor) -> Tensor:
-    """Weighted sum of `loss` over the picture of every iteration."""
-    weights = supervision_weights(len(pictures))
-    return torch.stack([w * loss(p, clean) for w, p in zip(weights, pictures, strict=True)]).sum()
+def deep_supervision(loss: Loss, pictures: Sequence[Tensor], clean: Tensor, weights: Sequence[float]) -> Tensor:
+    """Weighted sum of `loss` over the picture of every iteration; iterations of weight 0 cost nothing."""
+    parts = [w * loss(p, clean) for w, p in zip(weights, pictures, strict=True) if w > 0]
+    return torch.stack(parts).sum()

@@ -12,63 +12,106 @@ from nafnet_deploy.config import nearest, plain, read_table, read_toml
 from nafnet_deploy.data.degradations import Degradation
 from nafnet_deploy.errors import ConfigError
 
+DECAYS = ("cosine", "step", "none")
+PRECISIONS = ("32", "bf16", "fp16")
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """Where the pictures are and how they are cut."""
 
     train: str = "data/train"
-    """Folder of clean training pictures, relative to the working folder."""
+    """Folder of training pictures, relative to the working folder; its inner layout is `layout`."""
     val: str = "data/val"
-    """Folder of clean validation pictures."""
+    """Folder of validation pictures, of the same layout."""
+    layout: str = "clean"
+    """`clean`: clean pictures, degraded on the fly by `degradation`. Others hold pairs: see `data.pairs`."""
+    tasks: tuple[str, ...] = ()
+    """Tasks to take from a layout that holds several; empty for all."""
     crop: int = 96
     """Side of a square training crop (pixels)."""
     batch: int = 8
-    """Crops per step."""
+    """Crops per optimiser step, over all machines."""
+    workers: int = 0
+    """Processes that prepare crops; 0 prepares them in the training process."""
+    cache: int = 4096
+    """Memory for decoded pictures (MiB per process); what does not fit is read again each time."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ScheduleConfig:
-    """How long and how fast."""
+    """How long, how fast, and how many iterations."""
 
     steps: int = 10_000
     """Optimiser steps."""
     warmup: int = 100
     """Steps over which the learning rate rises linearly from 0."""
     lr: float = 1e-3
-    """Peak learning rate; a cosine brings it down to `lr_min`."""
+    """Peak learning rate."""
     lr_min: float = 1e-6
-    """Last learning rate."""
+    """Last learning rate of the cosine, lowest of the steps."""
+    decay: str = "cosine"
+    """`cosine` from `lr` to `lr_min`, `step`: times `factor` every `every` steps, or `none`."""
+    every: int = 2000
+    """Steps between two drops."""
+    factor: float = 0.5
+    """What a drop multiplies the learning rate with."""
+    iterations: int = 1
+    """Largest number of iterations trained."""
+    random: bool = True
+    """Each step draws N uniformly from 1 to the largest allowed then; otherwise it takes the largest."""
     progressive: float = 0.0
     """Share of the steps over which the largest iteration count grows from 1 to `iterations`; 0 is off."""
-    iterations: int = 1
-    """Largest number of iterations trained; each step draws N uniformly from 1 to the largest allowed then."""
+    supervision: tuple[float, float] = (0.5, 1.0)
+    """Weight of the first and of the last iteration's loss; linear between, divided by their sum."""
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
     """AdamW and its surroundings."""
 
-    loss: str = "psnr"
-    """`psnr`, `l1` or `charbonnier`; applied to the picture of every iteration."""
     weight_decay: float = 0.0
     """AdamW's decoupled weight decay."""
     clip: float = 1.0
     """Largest gradient norm; 0 is off."""
+    accumulate: int = 1
+    """Parts that a batch is worked through in, one after the other: the same step with less memory."""
     ema: float = 0.999
     """Decay of the exponential moving average of the weights, which is what is validated and kept; 0 is off."""
-    bf16: bool = False
-    """bfloat16 autocast."""
+    precision: str = "32"
+    """`32`, `bf16` or `fp16` (mixed; fp16 needs a GPU)."""
 
 
 @dataclasses.dataclass(frozen=True)
-class LogConfig:
-    """What is written while training."""
+class ValidationConfig:
+    """What is measured and kept while training."""
 
-    validate_every: int = 1000
-    """Steps between validations; each one also writes a checkpoint."""
-    sigma: float = 25.0
-    """Noise level of the validation pictures, in steps of 255."""
+    every: int = 1000
+    """Steps between validations, a divisor of `schedule.steps` or more than that; each also writes the checkpoints."""
+    degradation: Degradation | None = None
+    """Damage of the validation pictures of layout `clean`; None for that of training. Drawn once, always the same."""
+    crop: int = 0
+    """Side of the square cut from the middle of each validation picture (pixels); 0 takes it whole."""
+    pictures: int = 0
+    """How many validation pictures, the first in name order; 0 takes all."""
+    samples: int = 2
+    """How many of them TensorBoard shows."""
+    patience: int = 0
+    """Validations without a better PSNR after which training stops; 0 never stops early."""
+    keep_every: int = 0
+    """Steps between checkpoints that are kept for good, a multiple of `every`; 0 keeps best and last alone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MachineConfig:
+    """Where it runs: Lightning's words."""
+
+    accelerator: str = "auto"
+    """`auto`, `cpu`, `gpu`."""
+    devices: int = 1
+    """Processes (GPUs, or CPU processes) per machine; more than one train by distributed data parallel."""
+    nodes: int = 1
+    """Machines."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,26 +126,49 @@ class Recipe:
     """Iterations N that the checkpoint recommends; None for the preset's."""
     task: str = "denoising"
     """What the network restores; kept in the checkpoint."""
+    start: str = ""
+    """Checkpoint or released model whose weights training starts from; empty for fresh weights."""
     seed: int = 0
-    """Seed of weights, crops and noise."""
+    """Seed of weights, crops and damage."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     degradation: Degradation = dataclasses.field(default_factory=Degradation)
+    loss: dict[str, float] = dataclasses.field(default_factory=lambda: {"psnr": 1.0})
+    """Losses and their weights, summed; applied to the picture of every iteration."""
     schedule: ScheduleConfig = dataclasses.field(default_factory=ScheduleConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
-    log: LogConfig = dataclasses.field(default_factory=LogConfig)
+    validation: ValidationConfig = dataclasses.field(default_factory=ValidationConfig)
+    machine: MachineConfig = dataclasses.field(default_factory=MachineConfig)
 
     def __post_init__(self) -> None:
         def need(ok: bool, field: str, rule: str) -> None:
             if not ok:
                 raise ConfigError(f"recipe: {field} is impossible:", f"{rule}.")
 
-        need(self.data.crop >= 1 and self.data.batch >= 1, "data", "crop and batch must be 1 or more")
-        need(self.schedule.steps >= 1, "schedule.steps", "it must be 1 or more")
-        need(self.schedule.iterations >= 1, "schedule.iterations", "it must be 1 or more")
-        need(0 <= self.schedule.progressive <= 1, "schedule.progressive", "it must lie in [0, 1]")
-        need(self.schedule.lr > 0, "schedule.lr", "it must be above 0")
-        need(0 <= self.optimizer.ema < 1, "optimizer.ema", "it must lie in [0, 1)")
-        need(self.log.validate_every >= 1, "log.validate_every", "it must be 1 or more")
+        data, plan, optimizer, validation = self.data, self.schedule, self.optimizer, self.validation
+        processes = self.machine.devices * self.machine.nodes
+        need(data.crop >= 1 and data.batch >= 1, "data", "crop and batch must be 1 or more")
+        need(data.workers >= 0 and data.cache >= 0, "data", "workers and cache must be 0 or more")
+        need(plan.steps >= 1, "schedule.steps", "it must be 1 or more")
+        need(plan.warmup >= 0 and plan.every >= 1, "schedule", "warmup must be 0 or more and every 1 or more")
+        need(plan.lr > 0 and plan.lr_min >= 0, "schedule.lr", "it must be above 0, and lr_min not below 0")
+        need(plan.decay in DECAYS, "schedule.decay", f"choose from {', '.join(DECAYS)}")
+        need(0 < plan.factor <= 1, "schedule.factor", "it must lie in (0, 1]")
+        need(plan.iterations >= 1, "schedule.iterations", "it must be 1 or more")
+        need(0 <= plan.progressive <= 1, "schedule.progressive", "it must lie in [0, 1]")
+        need(min(plan.supervision) >= 0 and plan.supervision[1] > 0, "schedule.supervision", "give 0 or more, above 0")
+        need(0 <= optimizer.ema < 1, "optimizer.ema", "it must lie in [0, 1)")
+        need(optimizer.precision in PRECISIONS, "optimizer.precision", f"choose from {', '.join(PRECISIONS)}")
+        need(optimizer.accumulate >= 1 and processes >= 1, "optimizer.accumulate", "it must be 1 or more")
+        need(
+            data.batch % (optimizer.accumulate * processes) == 0,
+            "data.batch",
+            f"it must divide by optimizer.accumulate x processes, {optimizer.accumulate} x {processes}",
+        )
+        need(validation.every >= 1, "validation.every", "it must be 1 or more")
+        whole = plan.steps <= validation.every or plan.steps % validation.every == 0
+        need(whole, "schedule.steps", f"use a multiple of {validation.every}, validation.every, or less than that")
+        kept = validation.keep_every % validation.every == 0
+        need(kept, "validation.keep_every", f"use a multiple of {validation.every}, validation.every")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""
@@ -110,9 +176,9 @@ class Recipe:
         return table
 
     def portable(self) -> Recipe:
-        """The recipe with the data folders' names alone: what may travel in a checkpoint."""
+        """The recipe with the data folders' and the start's names alone: what may travel in a checkpoint."""
         data = dataclasses.replace(self.data, train=Path(self.data.train).name, val=Path(self.data.val).name)
-        return dataclasses.replace(self, data=data)
+        return dataclasses.replace(self, data=data, start=Path(self.start).name)
 
 
 def read_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -1,63 +1,46 @@
-"""The training loop: a recipe in, checkpoints out; a killed run resumes exactly where it was saved."""
+"""A recipe in, checkpoints out; a killed run resumes exactly where it was saved."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
-import math
-import time
-from collections.abc import Callable
+import logging
+import pickle
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import lightning.pytorch as pl
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.data import DataLoader, Subset
 
-from nafnet_deploy.checkpoints.store import Checkpoint, save_checkpoint
-from nafnet_deploy.data.datasets import CropBatches, load_folder
-from nafnet_deploy.errors import CheckpointError, ConfigError, UsageError
-from nafnet_deploy.models.registry import build, count_parameters, pictures
+from nafnet_deploy.checkpoints.catalogue import load_model
+from nafnet_deploy.config import ModelConfig
+from nafnet_deploy.data.datasets import (
+    CropDataset,
+    PictureBank,
+    StepSampler,
+    ValidationDataset,
+    collate,
+    large_enough,
+)
+from nafnet_deploy.data.pairs import Pair, picture_files
+from nafnet_deploy.errors import CheckpointError, ConfigError
+from nafnet_deploy.metrics import WINDOW as SSIM_WINDOW
+from nafnet_deploy.models.registry import count_parameters
 from nafnet_deploy.presets import preset
-from nafnet_deploy.training.losses import LOSSES, deep_supervision
+from nafnet_deploy.training.callbacks import BEST_FILE, LOG_EVERY, STATE_FILE, Files, Progress, Reporter, Samples
+from nafnet_deploy.training.module import RestorationModule
 from nafnet_deploy.training.recipe import Recipe
-from nafnet_deploy.training.state import load_state, save_state
-from nafnet_deploy.training.validation import validation_psnr
 
-STATE_FILE = "last.state"
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """What the loop tells after every step."""
-
-    step: int
-    """Steps done."""
-    loss: float
-    """Loss of this step."""
-    psnr: tuple[float, ...] = ()
-    """Validation PSNR per iteration (dB), only after a validation."""
-
-
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then a cosine from `lr` to `lr_min` (Loshchilov & Hutter, 2017)."""
-    s = recipe.schedule
-    if step < s.warmup:
-        return s.lr * (step + 1) / s.warmup
-    share = (step - s.warmup) / max(1, s.steps - s.warmup)
-    return s.lr_min + 0.5 * (s.lr - s.lr_min) * (1 + math.cos(math.pi * share))
-
-
-def iterations_at(recipe: Recipe, step: int) -> int:
-    """N of a step: uniform from 1 to a largest value that grows over the `progressive` share of the run."""
-    s = recipe.schedule
-    largest = s.iterations
-    if s.progressive > 0:
-        share = step / (s.progressive * s.steps)
-        largest = min(s.iterations, 1 + int(share * (s.iterations - 1)))
-    return int(np.random.default_rng((recipe.seed, step, 1)).integers(1, largest + 1))
+LIGHTNING_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+Loaders = tuple[DataLoader[Any], DataLoader[Any]]
 
 
 def train(
@@ -67,148 +50,192 @@ def train(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> Path:
-    """Trains and returns the path of the best checkpoint by validation PSNR at the largest N.
+    """Trains and returns the path of the best checkpoint by validation PSNR at the recommended N.
 
     Args:
         recipe: what to do.
-        out: folder for `best.safetensors`, `last.safetensors`, the resume state and `log.jsonl`.
+        out: folder for `best.safetensors`, `last.safetensors`, the state to resume from and TensorBoard's events.
         resume: go on from the state in `out`.
-        on_progress: called after every step.
-        on_note: called with a line for the user.
+        on_progress: called after every step and every validation, on the first process.
+        on_note: called with a line for the user, on the first process.
 
     Raises:
-        ConfigError: an unknown loss or preset, unusable data, or a state of another recipe.
+        ConfigError: an unknown loss, preset or layout, unusable data, or a state of another recipe.
         UsageError: the loss is no longer a number.
-        CheckpointError: nothing to resume, or a run in `out` that would be overwritten.
+        CheckpointError: nothing to resume, a run in `out` that would be overwritten, or a place that cannot be written.
     """
-    if recipe.optimizer.loss not in LOSSES:
-        raise ConfigError(f"the loss {recipe.optimizer.loss!r} is unknown.", f"Choose from {', '.join(LOSSES)}.")
-    started = time.time()
-    trainer = Trainer(recipe, on_note)
-    if resume:
-        trainer.restore(out / STATE_FILE)
-    elif (out / STATE_FILE).exists():
-        raise CheckpointError(f"{out} already holds a run.", "Go on with --resume, or give another folder with -o.")
-    out.mkdir(parents=True, exist_ok=True)
-    count = count_parameters(trainer.network)
-    on_note(f"{recipe.name}: {count:,} parameters, {len(trainer.batches.pictures)} pictures")
-    while trainer.step < recipe.schedule.steps:
-        loss = trainer.train_step()
-        progress = Progress(trainer.step, loss)
-        if not math.isfinite(loss):
-            raise UsageError(
-                f"the loss became {loss} at step {trainer.step}; the last good checkpoint is kept in {out}.",
-                "Lower schedule.lr and go on with --resume.",
-            )
-        if trainer.step % recipe.log.validate_every == 0 or trainer.step == recipe.schedule.steps:
-            psnr = trainer.validate()
-            trainer.seconds += time.time() - started
-            started = time.time()
-            trainer.save(out, psnr)
-            progress = Progress(trainer.step, loss, tuple(psnr))
-        on_progress(progress)
-    return out / "best.safetensors"
-
-
-class Trainer:
-    """Network, average, optimiser and data of one run."""
-
-    def __init__(self, recipe: Recipe, on_note: Callable[[str], None]) -> None:
+    state = out / STATE_FILE
+    with _quiet():
+        trainer = _trainer(recipe, out, on_progress, on_note)
+        note = on_note if trainer.is_global_zero else lambda line: None
+        if resume:
+            _check_state(state, recipe, note)
+        elif state.exists():
+            raise CheckpointError(f"{out} already holds a run.", "Go on with --resume, or give another folder with -o.")
         torch.manual_seed(recipe.seed)
-        self.recipe = recipe
         chosen = preset(recipe.preset).config
-        self.config = dataclasses.replace(chosen, iterations=recipe.iterations or chosen.iterations)
-        self.network: nn.Module = build(self.config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        ema = get_ema_multi_avg_fn(recipe.optimizer.ema)  # type: ignore[no-untyped-call]
-        self.average = AveragedModel(self.network, multi_avg_fn=ema)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=recipe.schedule.lr,
-            betas=(0.9, 0.9),
-            weight_decay=recipe.optimizer.weight_decay,
+        config = dataclasses.replace(chosen, iterations=recipe.iterations or chosen.iterations)
+        module = _Resumable(recipe, config)
+        if recipe.start and not resume:
+            _start_from(module, recipe.start, note)
+        loaders = _loaders(recipe, config, trainer, note)
+        note(f"{recipe.name}: {count_parameters(module.network):,} parameters")
+        _make_folder(out)
+        _fit(trainer, module, loaders, state if resume else None)
+    return out / BEST_FILE
+
+
+class _Resumable(RestorationModule):
+    """The module with what Lightning does not keep by itself."""
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["nafdeploy"] = {"recipe": self.recipe.portable().to_dict(), "seconds": self.seconds}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.seconds = checkpoint["nafdeploy"]["seconds"]
+
+
+def _fit(trainer: pl.Trainer, module: RestorationModule, loaders: Loaders, state: Path | None) -> None:
+    """Lightning answers Ctrl-C by leaving Python and deaf to the next one; here it stays an interruption."""
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, loaders[0], loaders[1], ckpt_path=state, weights_only=True)
+    except SystemExit as error:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _trainer(
+    recipe: Recipe, out: Path, on_progress: Callable[[Progress], None], on_note: Callable[[str], None]
+) -> pl.Trainer:
+    optimizer, machine, validation = recipe.optimizer, recipe.machine, recipe.validation
+    # Order matters: Files takes the averaged weights before the average leaves the network again.
+    callbacks: list[Callback] = [
+        Reporter(on_progress, on_note, min(LOG_EVERY, validation.every)),
+        Files(out),
+        Samples(),
+    ]
+    if optimizer.ema:
+        callbacks.append(EMAWeightAveraging(decay=optimizer.ema))
+    if validation.patience:
+        n = min(recipe.iterations or preset(recipe.preset).config.iterations, recipe.schedule.iterations)
+        callbacks.append(EarlyStopping(f"psnr/n{n}", mode="max", patience=validation.patience))
+    processes = machine.devices * machine.nodes
+    try:
+        trainer = pl.Trainer(
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            num_nodes=machine.nodes,
+            strategy="ddp" if processes > 1 else "auto",
+            precision=LIGHTNING_PRECISIONS[optimizer.precision],  # type: ignore[arg-type]
+            max_steps=recipe.schedule.steps,
+            accumulate_grad_batches=optimizer.accumulate,
+            gradient_clip_val=optimizer.clip or None,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # ours gives every step the same crops however many processes there are
+            callbacks=callbacks,
+            logger=TensorBoardLogger(out, name="tensorboard", version=""),
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
         )
-        clean = load_folder(Path(recipe.data.train), recipe.data.crop, on_note)
-        self.batches = CropBatches(clean, recipe.degradation, recipe.data.crop, recipe.data.batch, recipe.seed)
-        self.val: list[NDArray[np.uint8]] = load_folder(Path(recipe.data.val), self.config.size_multiple, on_note)
-        self.step, self.best, self.seconds = 0, -math.inf, 0.0
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        line = str(error).splitlines()[0]
+        raise ConfigError(
+            f"this machine cannot train so: {line}", "Change the recipe's machine or precision."
+        ) from error
+    if optimizer.precision == "fp16" and trainer.strategy.root_device.type == "cpu":  # Lightning would take bf16
+        raise ConfigError("a CPU cannot train in the precision fp16.", "Use --set optimizer.precision=bf16")
+    return trainer
 
-    def train_step(self) -> float:
-        """One optimiser step; returns its loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.step)
-        degraded, clean = self.batches(self.step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.optimizer.bf16):
-            restored = pictures(self.network, degraded, iterations_at(self.recipe, self.step))
-        loss = deep_supervision(LOSSES[self.recipe.optimizer.loss], restored, clean)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self.recipe.optimizer.clip > 0:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimizer.clip)
-        value = loss.item()
-        if math.isfinite(value):
-            self.optimizer.step()
-            self.average.update_parameters(self.network)
-        self.step += 1
-        return value
 
-    def validate(self) -> list[float]:
-        """PSNR (dB) of the averaged weights on the validation pictures, for N = 1..largest."""
-        network, sigma = self.average.module, self.recipe.log.sigma
-        return validation_psnr(network, self.config, self.val, sigma, self.recipe.schedule.iterations)
+def _loaders(recipe: Recipe, config: ModelConfig, trainer: pl.Trainer, on_note: Callable[[str], None]) -> Loaders:
+    data, validation = recipe.data, recipe.validation
+    processes = trainer.world_size
+    crops = large_enough(_pairs(data.train), data.crop, on_note)
+    whole = large_enough(_pairs(data.val), max(config.size_multiple, SSIM_WINDOW), on_note)
+    per_epoch = min(validation.every, recipe.schedule.steps) * data.batch
+    on_note(f"{len(crops)} training pictures, {len(whole[: validation.pictures or None])} for validation")
+    train = CropDataset(
+        PictureBank(crops, data.cache), recipe.degradation, data.crop, recipe.seed, recipe.schedule.steps * data.batch
+    )
+    measured = ValidationDataset(
+        PictureBank(whole[: validation.pictures or None], data.cache),
+        validation.degradation or recipe.degradation,
+        validation.crop,
+        recipe.seed,
+    )
+    settings: dict[str, Any] = {"num_workers": data.workers, "collate_fn": collate}
+    if data.workers:
+        settings |= {"persistent_workers": True}
+    return (
+        DataLoader(
+            train,
+            batch_size=data.batch // (recipe.optimizer.accumulate * processes),
+            sampler=StepSampler(per_epoch, lambda: trainer.global_step * data.batch, trainer.global_rank, processes),
+            **settings,
+        ),
+        DataLoader(Subset(measured, range(trainer.global_rank, len(measured), processes)), batch_size=1, **settings),
+    )
 
-    def save(self, out: Path, psnr: list[float]) -> None:
-        """Writes the resume state, `last.safetensors`, perhaps `best.safetensors`, and a line of `log.jsonl`."""
-        checkpoint = Checkpoint(
-            weights={k: v.contiguous() for k, v in self.average.module.state_dict().items()},
-            config=self.config,
-            name=self.recipe.name,
-            task=self.recipe.task,
-            provenance={
-                "recipe": json.dumps(self.recipe.portable().to_dict(), sort_keys=True),
-                "steps": str(self.step),
-                "hours": f"{self.seconds / 3600:.2f}",
-                "validation_psnr": json.dumps([round(p, 3) for p in psnr]),
-            },
+
+def _pairs(folder: str) -> list[Pair]:
+    return [Pair(path) for path in picture_files(Path(folder))]
+
+
+def _start_from(module: RestorationModule, start: str, on_note: Callable[[str], None]) -> None:
+    """Copies the weights that fit by name and shape; the others stay fresh."""
+    wanted = module.network.state_dict()
+    found = {k: v for k, v in load_model(start).weights.items() if k in wanted and wanted[k].shape == v.shape}
+    if not found:
+        raise ConfigError(f"no weight of {start} fits the preset {module.recipe.preset}.", "Choose another start.")
+    module.network.load_state_dict(found, strict=False)
+    on_note(f"{len(found)} of {len(wanted)} tensors start from {Path(start).name}")
+
+
+def _check_state(path: Path, recipe: Recipe, on_note: Callable[[str], None]) -> None:
+    """A state that can be read and whose network and batches are this recipe's; what else changed is told."""
+    if not path.is_file():
+        raise CheckpointError(f"there is no {path.name} in {path.parent} to resume.", "Start without --resume.")
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)["nafdeploy"]["recipe"]
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path} is damaged.", "Start anew without --resume in another folder.") from error
+    wanted = recipe.portable().to_dict()
+    changed = sorted(k for k in wanted if k != "machine" and saved.get(k) != wanted[k])
+    fixed = [k for k in changed if k in ("preset", "seed")]
+    if fixed or saved["data"]["batch"] != wanted["data"]["batch"]:
+        raise ConfigError(
+            f"the state in {path.parent} belongs to another recipe ({', '.join(changed)} differ).",
+            "Resume with its own network, seed and batch, or start anew with another -o.",
         )
-        save_checkpoint(checkpoint, out / "last.safetensors")
-        if psnr[-1] > self.best:
-            self.best = psnr[-1]
-            save_checkpoint(checkpoint, out / "best.safetensors")
-        save_state(out / STATE_FILE, self.state())
-        line = {"step": self.step, "hours": round(self.seconds / 3600, 3), "psnr": [round(p, 3) for p in psnr]}
-        with (out / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+    if changed:
+        on_note(f"the recipe has changed since the state was written: {', '.join(changed)}")
 
-    def state(self) -> dict[str, Any]:
-        """Everything a resumed run needs; crops and noise are functions of the step."""
-        return {
-            "recipe": json.dumps(self.recipe.to_dict(), sort_keys=True),
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "best": self.best,
-            "seconds": self.seconds,
-            "rng": torch.get_rng_state(),
-        }
 
-    def restore(self, path: Path) -> None:
-        """Puts a saved state back.
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{out} cannot be written: {error.strerror}.", "Choose another -o.") from error
 
-        Raises:
-            CheckpointError: no state, or a damaged one.
-            ConfigError: the state belongs to another network.
-        """
-        state = load_state(path)
-        before = json.loads(state["recipe"])
-        if before["preset"] != self.recipe.preset:
-            raise ConfigError(
-                f"{path.parent} was trained with the preset {before['preset']!r}, not {self.recipe.preset!r}.",
-                "Resume with the same recipe.",
-            )
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
-        rng: Tensor = state["rng"]
-        torch.set_rng_state(rng)
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Lightning's advice off the user's terminal; errors still come through."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

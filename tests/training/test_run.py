@@ -1,33 +1,30 @@
 """Training lowers the loss, resumes exactly, and survives bad data."""
 
 import dataclasses
+import errno
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nafnet_deploy import presets
 from nafnet_deploy.checkpoints.store import load_checkpoint
-from nafnet_deploy.config import ModelConfig
+from nafnet_deploy.data.degradations import Degradation
 from nafnet_deploy.errors import CheckpointError, ConfigError, UsageError
 from nafnet_deploy.parity.inputs import natural_batch
-from nafnet_deploy.training import run as training_run
-from nafnet_deploy.training.recipe import DataConfig, LogConfig, Recipe, ScheduleConfig, read_recipe
-from nafnet_deploy.training.run import Progress, iterations_at, learning_rate, train
-
-TINY = ModelConfig(
-    architecture="nafnet-rr",
-    width=8,
-    encoder_blocks=(1,),
-    middle_blocks=1,
-    decoder_blocks=(1,),
-    positions=("middle",),
-    iterations=2,
-)
+from nafnet_deploy.training import module as training_module
+from nafnet_deploy.training.callbacks import Progress
+from nafnet_deploy.training.recipe import DataConfig, Recipe, ScheduleConfig, ValidationConfig, read_recipe
+from nafnet_deploy.training.run import train
+from nafnet_deploy.training.schedule import iterations_at, learning_rate
+from tests.training.trainee import TINY
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +47,7 @@ def recipe_for(pictures: Path, steps: int = 6, every: int = 3) -> Recipe:
         preset="tiny",
         data=DataConfig(train=str(pictures), val=str(pictures), crop=16, batch=2),
         schedule=ScheduleConfig(steps=steps, warmup=2, lr=2e-3, iterations=2),
-        log=LogConfig(validate_every=every),
+        validation=ValidationConfig(every=every, degradation=Degradation(sigma=(25, 25))),
     )
 
 
@@ -75,17 +72,21 @@ def test_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
 ) -> None:
     recipe = recipe_for(pictures)
     losses: dict[str, list[float]] = {"whole": [], "parts": []}
-    train(recipe, tmp_path / "whole", on_progress=lambda p: losses["whole"].append(p.loss))
+
+    def collect(name: str) -> Callable[[Progress], None]:
+        return lambda p: None if p.scores else losses[name].append(p.loss)
+
+    train(recipe, tmp_path / "whole", on_progress=collect("whole"))
 
     def interrupt(progress: Progress) -> None:
-        losses["parts"].append(progress.loss)
+        collect("parts")(progress)
         if progress.step == 5:  # after the checkpoint of step 3, in the middle of the next stretch
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "parts", on_progress=interrupt)
     del losses["parts"][3:]
-    train(recipe, tmp_path / "parts", resume=True, on_progress=lambda p: losses["parts"].append(p.loss))
+    train(recipe, tmp_path / "parts", resume=True, on_progress=collect("parts"))
     assert losses["whole"] == losses["parts"]
     whole, parts = (load_checkpoint(tmp_path / k / "last.safetensors").weights for k in ("whole", "parts"))
     assert all(torch.equal(whole[k], parts[k]) for k in whole)
@@ -96,18 +97,110 @@ def test_corrupt_and_small_pictures_are_skipped_and_named(pictures: Path, tmp_pa
     shutil.copytree(pictures, folder)
     (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:200])
     Image.new("RGB", (8, 8)).save(folder / "small.png")
+    (folder / "text.png").write_text("not a picture")
     notes: list[str] = []
-    recipe = dataclasses.replace(recipe_for(folder, steps=1), log=LogConfig(validate_every=1))
-    train(recipe, tmp_path / "run", on_note=notes.append)
-    assert any("broken.png" in n for n in notes)
+    train(recipe_for(folder), tmp_path / "run", on_note=notes.append)
+    assert any("text.png" in n and "cannot be read" in n for n in notes)
     assert any("small.png" in n and "smaller" in n for n in notes)
-    assert any("4 pictures" in n for n in notes)
+    assert any("unreadable" in n for n in notes), "a file whose header is whole is found out when it is decoded"
+    assert any("5 training pictures" in n for n in notes)
+
+
+def test_half_precision_without_a_gpu_is_told(pictures: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(pictures)
+    optimizer = dataclasses.replace(recipe.optimizer, precision="fp16")
+    machine = dataclasses.replace(recipe.machine, accelerator="cpu")
+    with pytest.raises(ConfigError, match="precision"):
+        train(dataclasses.replace(recipe, optimizer=optimizer, machine=machine), tmp_path)
+
+
+def test_bfloat16_dropping_rate_and_mixed_losses_train(pictures: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(pictures)
+    recipe = dataclasses.replace(
+        recipe,
+        loss={"charbonnier": 1.0, "fft": 0.01, "edge": 0.05},
+        schedule=dataclasses.replace(recipe.schedule, decay="step", every=2, random=False, progressive=0.5),
+        optimizer=dataclasses.replace(recipe.optimizer, precision="bf16", ema=0.0, accumulate=2),
+    )
+    losses: list[float] = []
+    best = train(recipe, tmp_path, on_progress=lambda p: losses.append(p.loss))
+    assert losses[-1] < losses[0]
+    assert load_checkpoint(best).config == TINY
+
+
+def test_training_stops_early_and_keeps_what_was_asked_for(pictures: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(pictures, steps=12, every=2)
+    recipe = dataclasses.replace(
+        recipe,
+        schedule=dataclasses.replace(recipe.schedule, lr=1e-12, lr_min=0.0),  # nothing is learnt: no better score
+        validation=dataclasses.replace(recipe.validation, patience=2, keep_every=4),
+        optimizer=dataclasses.replace(recipe.optimizer, ema=0.0),
+    )
+    steps: list[int] = []
+    train(recipe, tmp_path, on_progress=lambda p: steps.append(p.step))
+    assert max(steps) < 12
+    assert (tmp_path / "step-0000004.safetensors").exists()
+    assert not (tmp_path / "step-0000002.safetensors").exists()
+
+
+def test_tensorboard_holds_scalars_and_sample_pictures(pictures: Path, tmp_path: Path) -> None:
+    train(recipe_for(pictures), tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
+    events.Reload()
+    assert {"loss", "psnr/n1", "psnr/n2", "ssim/n1", "ssim/n2"} <= set(events.Tags()["scalars"])
+    assert [e.step for e in events.Scalars("psnr/n2")] == [3, 6]
+    shown = events.Images("sample/0")[-1]
+    assert (shown.height, shown.width) == (48, 4 * 64), "degraded, N = 1, N = 2, clean"
+
+
+def test_full_disk_leaves_the_previous_checkpoint_whole(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, calls = torch.save, []
+
+    def fills_up(state: object, file: Any, *arguments: Any, **words: Any) -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        honest(state, file, *arguments, **words)
+
+    monkeypatch.setattr(torch, "save", fills_up)
+    with pytest.raises(CheckpointError, match="No space left"):
+        train(recipe_for(pictures), tmp_path)
+    monkeypatch.setattr(torch, "save", honest)
+    assert not list(tmp_path.glob(".*"))
+    steps: list[int] = []
+    train(recipe_for(pictures), tmp_path, resume=True, on_progress=lambda p: steps.append(p.step))
+    assert steps[0] == 4
+
+
+def test_training_goes_on_from_another_checkpoint_s_weights(pictures: Path, tmp_path: Path) -> None:
+    first = train(recipe_for(pictures), tmp_path / "first")
+    again = dataclasses.replace(recipe_for(pictures, steps=1), start=str(first))
+    again = dataclasses.replace(again, schedule=dataclasses.replace(again.schedule, lr=1e-9))
+    weights = load_checkpoint(train(again, tmp_path / "again")).weights
+    for name, weight in load_checkpoint(first).weights.items():
+        assert (weight - weights[name]).abs().max() < 1e-6
+
+
+def test_lower_rate_is_a_change_that_a_resumed_run_takes_and_another_network_is_not(
+    pictures: Path, tmp_path: Path
+) -> None:
+    recipe = recipe_for(pictures)
+    train(recipe, tmp_path)
+    notes: list[str] = []
+    longer = dataclasses.replace(recipe, schedule=dataclasses.replace(recipe.schedule, lr=1e-4, steps=9))
+    train(longer, tmp_path, resume=True, on_note=notes.append)
+    assert any("changed" in n and "schedule" in n for n in notes)
+    assert load_checkpoint(tmp_path / "last.safetensors").provenance["steps"] == "9"
+    with pytest.raises(ConfigError, match="another recipe"):
+        train(dataclasses.replace(recipe, preset="light"), tmp_path, resume=True)
 
 
 def test_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = training_run.deep_supervision
+    honest = training_module.deep_supervision
     calls = []
 
     def breaks(*args: object) -> torch.Tensor:
@@ -115,7 +208,7 @@ def test_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint(
         loss = honest(*args)
         return loss * float("nan") if len(calls) == 5 else loss
 
-    monkeypatch.setattr(training_run, "deep_supervision", breaks)
+    monkeypatch.setattr(training_module, "deep_supervision", breaks)
     with pytest.raises(UsageError, match="step 5"):
         train(recipe_for(pictures), tmp_path)
     kept = load_checkpoint(tmp_path / "last.safetensors")
@@ -141,12 +234,12 @@ def test_missing_and_empty_folders_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a folder"):
         train(recipe_for(tmp_path / "nowhere"), tmp_path / "run")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="no usable picture"):
+    with pytest.raises(ConfigError, match="no pictures"):
         train(recipe_for(tmp_path / "empty"), tmp_path / "run")
 
 
 def test_schedule_warms_up_and_ends_at_its_lowest_rate(pictures: Path) -> None:
-    recipe = recipe_for(pictures, steps=100)
+    recipe = recipe_for(pictures, steps=100, every=100)
     assert learning_rate(recipe, 0) == pytest.approx(1e-3)
     assert learning_rate(recipe, 2) == pytest.approx(2e-3)
     assert learning_rate(recipe, 100) == pytest.approx(1e-6)
@@ -154,7 +247,7 @@ def test_schedule_warms_up_and_ends_at_its_lowest_rate(pictures: Path) -> None:
 
 def test_progressive_runs_start_with_one_iteration_and_end_with_all(pictures: Path) -> None:
     schedule = ScheduleConfig(steps=1000, iterations=5, progressive=0.5)
-    recipe = dataclasses.replace(recipe_for(pictures), schedule=schedule)
+    recipe = dataclasses.replace(recipe_for(pictures, every=1000), schedule=schedule)
     assert {iterations_at(recipe, s) for s in range(100)} == {1}
     assert {iterations_at(recipe, s) for s in range(500, 1000)} == {1, 2, 3, 4, 5}
 
