@@ -81,12 +81,28 @@ class Ungated(Additive):
         return x + reasoning, reasoning
 
 
+class Recurrent(ReasoningUnit):
+    """The body's own blocks are the unit: what was one pass through the middle becomes one iteration.
+
+    The fused features and knowledge enter as a correction that starts at nothing, and the reasoning is what the
+    blocks make of them, so that the first iteration starts out as the trained middle.
+    """
+
+    def step(self, x: Tensor, h: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        z = self.sg(self.mix(self.fuse(self.norm(torch.cat([h, k], dim=1)))))
+        z = self.blocks(h + self.inject * (z * self.sca(z)))
+        correction, gate = self.update(z).chunk(2, dim=1)
+        k = k + torch.sigmoid(gate + 3) * (z - x + correction - k)
+        return x + k, k
+
+
 FORMS: dict[str, type[ReasoningUnit]] = {
     "knowledge": ReasoningUnit,
     "additive": Additive,
     "previous": Previous,
     "features": Features,
     "ungated": Ungated,
+    "recurrent": Recurrent,
 }
 
 
@@ -101,6 +117,8 @@ def make(body: Checkpoint, design: dict[str, Any]) -> NAFNetRR:
         # Starts from little: the trained body is not thrown off by a random unit.
         nn.init.normal_(unit.update.weight, std=1e-3)
         nn.init.zeros_(unit.update.bias)
+        if form is Recurrent:
+            unit.inject = nn.Parameter(torch.zeros(1, unit.fuse.in_channels // 2, 1, 1))
         if design.get("moves_middle") and place == "middle":
             source = {k[len("middle_blks.") :]: v for k, v in body.weights.items() if k.startswith("middle_blks.")}
             unit.blocks.load_state_dict(
