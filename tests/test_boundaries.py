@@ -85,6 +85,19 @@ def test_a_machine_without_torch_proves_parity(tiny: Path) -> None:
     assert json.loads(done.stdout)["reference"] == "golden"
 
 
+def test_a_machine_without_torch_compares_iterations_and_shows_the_gates(tiny: Path, picture: Path) -> None:
+    done = without_heavy("compare", picture, "-m", tiny, "--sigma", "25")
+    assert done.returncode == 0, done.stderr
+    assert "gates are left out" not in done.stderr
+    assert picture.with_name("a-compare.png").is_file()
+
+
+def test_a_machine_without_torch_evaluates_a_graph(tiny: Path, picture: Path) -> None:
+    done = without_heavy("eval", tiny, "--clean", picture.parent, "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["pictures"]) == 1
+
+
 def test_a_machine_without_torch_times_a_graph(tiny: Path) -> None:
     done = without_heavy("bench", tiny, "--imgsz", "16", "--runs", "1", "--warmup", "0", "--pause", "0", "--json")
     assert done.returncode == 0, done.stderr

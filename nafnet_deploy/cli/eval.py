@@ -7,42 +7,69 @@ from pathlib import Path
 
 import typer
 
-from nafnet_deploy.cli.console import positive, progress, show
+from nafnet_deploy.cli.console import ENGINE_HELP, TRUST_HELP, positive, progress, say, show
 from nafnet_deploy.released import DEFAULT_MODEL
+
+DEFAULT_SIGMA = 25.0
+"""Noise that is added when nobody names a level or gives degraded pictures (steps of 255)."""
 
 
 def evaluate(
     model: str = typer.Argument(DEFAULT_MODEL, help="A released model or an exported .onnx file."),
     clean: Path = typer.Option(..., help="Folder of clean pictures."),
-    sigma: float = typer.Option(25.0, help="Gaussian noise that is added, in steps of 255."),
+    degraded: Path | None = typer.Option(None, help="Folder of degraded pictures with the stems of the clean ones."),
+    sigma: float | None = typer.Option(
+        None, help="Without --degraded: Gaussian noise that is added, in steps of 255. [default: 25]"
+    ),
     seed: int = typer.Option(0, help="Seed of the noise."),
     iters: int | None = typer.Option(None, help="Largest N; 1 to N are evaluated. [default: all of the graph]"),
-    json_out: bool = typer.Option(False, "--json", help="Print the report as JSON on stdout."),
+    threads: int | None = typer.Option(None, help="CPU threads. [default: one per core]"),
+    engine: str = typer.Option("onnxruntime", help=ENGINE_HELP),
+    trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
+    pictures: bool = typer.Option(False, "--pictures", help="Print a table of every picture as well."),
+    json_out: bool = typer.Option(False, "--json", help="Print the report, every picture in it, as JSON on stdout."),
 ) -> None:
-    """Add noise to clean pictures, restore them with 1 to N iterations, and report PSNR."""
+    """Restore degraded pictures with 1 to N iterations, and report PSNR and SSIM against the clean ones."""
     from nafnet_deploy.benchmarks.evaluation import evaluate as run_evaluation
+    from nafnet_deploy.engines.cut import check_iterations
+    from nafnet_deploy.engines.plan_choice import iterations_of
     from nafnet_deploy.engines.registry import open_engine
+    from nafnet_deploy.errors import ConfigError
     from nafnet_deploy.released import find_bundle
     from nafnet_deploy.runtime.restorer import Restorer
 
+    positive(threads, "--threads")
+    if seed < 0:
+        raise ConfigError(f"--seed {seed} is impossible.", "Use 0 or more.")
+    if degraded is None and sigma is None:
+        sigma = DEFAULT_SIGMA
     bundle = find_bundle(model)
     largest = positive(iters, "--iters") or bundle.manifest.iterations
+    check_iterations(bundle.manifest, largest)
+    only = iterations_of(engine)
+    steps = range(1, largest + 1) if only is None else (only,)
     with ExitStack() as stack:
-        restorers = {
-            n: Restorer(stack.enter_context(open_engine("onnxruntime", bundle, n)), bundle.manifest)
-            for n in range(1, largest + 1)
-        }
+        engines = {n: stack.enter_context(open_engine(engine, bundle, n, threads, trust_engine)) for n in steps}
         bar = stack.enter_context(progress())
         task = bar.add_task("eval", total=None)
         report = run_evaluation(
-            restorers,
+            {n: Restorer(opened, bundle.manifest) for n, opened in engines.items()},
             bundle.manifest,
             clean,
+            degraded,
             sigma,
             seed,
+            ", ".join(dict.fromkeys(opened.name for opened in engines.values())),
             lambda done, total: bar.update(task, completed=done, total=total),
         )
     if json_out:
         print(report.to_json(), end="")
     else:
+        if pictures:
+            show(report.picture_table())
         show(report.table())
+    if report.skipped:
+        say(f"{len(report.pictures)} evaluated, {len(report.skipped)} skipped")
+        for picture in report.skipped:
+            say(f"  {picture.name}: {picture.reason}")
+        raise typer.Exit(2)

@@ -67,11 +67,11 @@ def cut_iterations(model: onnx.ModelProto, manifest: ModelManifest, n: int) -> o
             node = producers[last]
             node.output[:] = [f"{name}.uncut" if name == last else name for name in node.output]
             graph.node.append(onnx.helper.make_node("Identity", [kept], [last]))
-    _drop_unreachable(graph)
+    drop_unreachable(graph)
     return short
 
 
-def _drop_unreachable(graph: onnx.GraphProto) -> None:
+def drop_unreachable(graph: onnx.GraphProto) -> None:
     """Removes nodes, weights and shape notes that no output depends on."""
     needed = {output.name for output in graph.output}
     nodes = []

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
-from nafnet_deploy.errors import ImageError
+from nafnet_deploy.errors import ImageError, UsageError
 from nafnet_deploy.images.deep import check_depth, is_deep_colour, read_deep_colour
 from nafnet_deploy.images.exif import orientation_of, upright, upright_exif
 from nafnet_deploy.images.picture import Picture, Samples, to_unit_range
@@ -23,6 +23,24 @@ PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 """Suffixes by which a folder's pictures are found, lower case. A single file is judged by its content."""
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 _opening = threading.Lock()
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """The pictures directly inside a folder, found by suffix, in name order; hidden files are left out.
+
+    Raises:
+        UsageError: the folder is missing or holds none.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder.", "Check the path.")
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
+    )
+    if not found:
+        raise UsageError(f"{folder} holds no pictures.", f"Known suffixes: {', '.join(PICTURE_SUFFIXES)}.")
+    return found
 
 
 def read_picture(path: Path) -> Picture:

@@ -7,11 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nafnet_deploy.errors import ImageError, MachineError, NafdeployError, UsageError
-from nafnet_deploy.images.files import PICTURE_SUFFIXES, read_picture
+from nafnet_deploy.images.files import list_pictures, read_picture
 from nafnet_deploy.images.writing import WRITE_SUFFIXES, check_target, write_picture
 from nafnet_deploy.runtime.restorer import OnTile, Restorer
 
@@ -63,7 +60,7 @@ def restore_file(restorer: Restorer, source: Path, target: Path, on_tile: OnTile
     picture = read_picture(source)
     check_target(picture, target)
     try:
-        restored = _in_unit_range(restorer, picture.pixels, on_tile)
+        restored = restorer.in_unit_range(picture.pixels, on_tile)
     except MemoryError as error:
         raise MachineError(
             f"the memory does not suffice for {source}.", "Use smaller tiles, e.g. --tile 256."
@@ -95,15 +92,7 @@ def restore_folder(
         UsageError: the folder is missing or holds no picture, or `out` is the folder itself.
         ImageError: `out` cannot be made or written to.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder.", "Check the path.")
-    sources = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".") and not path.is_dir()
-    )
-    if not sources:
-        raise UsageError(f"{folder} holds no pictures.", f"Known suffixes: {', '.join(PICTURE_SUFFIXES)}.")
+    sources = list_pictures(folder)
     if out.exists() and folder.samefile(out):
         raise UsageError(f"{out} is the folder of the inputs.", "Give another folder with -o.")
     try:
@@ -141,12 +130,3 @@ def _target_names(sources: list[Path]) -> dict[Path, str]:
                 name = (source.name if name == source.stem + ".png" else name) + ".png"
         names[source] = name
     return names
-
-
-def _in_unit_range(restorer: Restorer, pixels: NDArray[np.float32], on_tile: OnTile | None) -> NDArray[np.float32]:
-    """Restores pixels in [0, 1] with a network that may count from other values."""
-    black, white = restorer.value_range
-    if (black, white) == (0.0, 1.0):
-        return restorer(pixels, on_tile)
-    scaled = pixels * np.float32(white - black) + np.float32(black)
-    return (restorer(scaled, on_tile) - np.float32(black)) / np.float32(white - black)

@@ -162,6 +162,18 @@ class Restorer:
         result = np.ascontiguousarray(result, np.float32)
         return np.clip(result, *self.value_range, out=result)
 
+    def in_unit_range(self, pixels: NDArray[np.float32], on_tile: OnTile | None = None) -> NDArray[np.float32]:
+        """Restores pixels [H, W, 3] whose black is 0 and whose white is 1, whatever the network counts from.
+
+        Raises:
+            ImageError, ConfigError, EngineError: as for a call.
+        """
+        black, white = self.value_range
+        if (black, white) == (0.0, 1.0):
+            return self(pixels, on_tile)
+        scaled = pixels * np.float32(white - black) + np.float32(black)
+        return (self(scaled, on_tile) - np.float32(black)) / np.float32(white - black)
+
     def _runs(
         self, image: NDArray[np.float32], plan: TilePlan
     ) -> Iterator[tuple[list[tuple[int, int]], NDArray[np.float32]]]:

@@ -36,7 +36,15 @@ def test_run_says_which_engine_it_took(command: Command, tiny: Path, picture: Pa
 
 @NO_GPU
 @pytest.mark.parametrize(
-    "words", [["run", "PICTURE", "-m"], ["parity"], ["bench", "--imgsz", "16"]], ids=lambda w: w[0]
+    "words",
+    [
+        ["run", "PICTURE", "-m"],
+        ["compare", "PICTURE", "-m"],
+        ["parity"],
+        ["bench", "--imgsz", "16"],
+        ["eval", "--clean", "."],
+    ],
+    ids=lambda w: w[0],
 )
 @pytest.mark.parametrize("engine", ["tensorrt-rtx", "onnxruntime-cuda"])
 def test_an_engine_without_its_machine_is_code_3_and_writes_nothing(
