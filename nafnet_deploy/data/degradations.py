@@ -131,7 +131,8 @@ def motion_kernel(length: float, angle: float) -> NDArray[np.float32]:
     ):
         inside = weight > 0
         np.add.at(kernel, (rows[inside], columns[inside]), weight[inside])
-    return (kernel / kernel.sum()).astype(np.float32)
+    weights: NDArray[np.float32] = (kernel / kernel.sum()).astype(np.float32)
+    return weights
 
 
 def jpeg(settings: Degradation, picture: Image, rng: Generator) -> Image:
