@@ -99,7 +99,7 @@ def test_a_machine_without_torch_inspects_files(tiny: Path, suffix: str) -> None
 
 
 def test_a_machine_without_torch_shows_every_help() -> None:
-    for line in (["--help"], ["export", "--help"], ["train", "--help"]):
+    for line in (["--help"], ["export", "--help"], ["train", "--help"], ["degrade", "--help"]):
         assert without_heavy(*line).returncode == 0
 
 
@@ -108,6 +108,7 @@ def test_a_machine_without_torch_shows_every_help() -> None:
     [
         (["export", "light"], "export"),
         (["train", "recipe.toml"], "train"),
+        (["degrade", "CLEAN", "-o", "OUT", "--type", "blur"], "train"),
         (["inspect", "PTH"], "export"),
         (["parity", "TINY", "-m", "light"], "export"),
         (["bench", "light"], "export"),

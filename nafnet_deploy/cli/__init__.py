@@ -16,6 +16,7 @@ import typer
 
 from nafnet_deploy.cli.bench import bench
 from nafnet_deploy.cli.build import build
+from nafnet_deploy.cli.degrade import degrade
 from nafnet_deploy.cli.demo import demo
 from nafnet_deploy.cli.doctor import doctor
 from nafnet_deploy.cli.eval import evaluate
@@ -38,7 +39,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, export, build, parity, bench, train, inspect, doctor, demo):
+for command in (run, export, build, parity, bench, degrade, train, inspect, doctor, demo):
     app.command()(command)
 app.command("eval")(evaluate)
 
