@@ -24,6 +24,7 @@ from nafnet_deploy.cli.export import export
 from nafnet_deploy.cli.inspect import inspect
 from nafnet_deploy.cli.parity import parity
 from nafnet_deploy.cli.run import run
+from nafnet_deploy.cli.tile import tile
 from nafnet_deploy.cli.train import train
 from nafnet_deploy.errors import NafdeployError
 
@@ -39,7 +40,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, export, build, parity, bench, degrade, train, inspect, doctor, demo):
+for command in (run, export, build, parity, bench, degrade, tile, train, inspect, doctor, demo):
     app.command()(command)
 app.command("eval")(evaluate)
 
