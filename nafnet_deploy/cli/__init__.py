@@ -21,6 +21,7 @@ from nafnet_deploy.cli.demo import demo
 from nafnet_deploy.cli.doctor import doctor
 from nafnet_deploy.cli.eval import evaluate
 from nafnet_deploy.cli.export import export
+from nafnet_deploy.cli.init import init
 from nafnet_deploy.cli.inspect import inspect
 from nafnet_deploy.cli.parity import parity
 from nafnet_deploy.cli.run import run
@@ -40,7 +41,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, export, build, parity, bench, degrade, tile, train, inspect, doctor, demo):
+for command in (run, export, build, parity, bench, init, degrade, tile, train, inspect, doctor, demo):
     app.command()(command)
 app.command("eval")(evaluate)
 
