@@ -15,19 +15,19 @@ def degrade(
     out: Path = typer.Option(..., "-o", "--out", help="Folder of the results."),
     type_: str = typer.Option(..., "--type", help="blur, motion, noise, jpeg, scale or combined (any of them)."),
     sigma: tuple[float, float] | None = typer.Option(
-        None, metavar="LOW HIGH", help="noise: deviation, in steps of 255. [default: 5 50]"
+        None, metavar="LOW HIGH", help="noise: deviation, in steps of 255. (default: 5 50)"
     ),
     blur_sigma: tuple[float, float] | None = typer.Option(
-        None, metavar="LOW HIGH", help="blur: deviation of a Gaussian in pixels. [default: 0.5 3]"
+        None, metavar="LOW HIGH", help="blur: deviation of a Gaussian in pixels. (default: 0.5 3)"
     ),
     motion: tuple[float, float] | None = typer.Option(
-        None, metavar="LOW HIGH", help="blur, motion: length in pixels. [default: 7 15]"
+        None, metavar="LOW HIGH", help="blur, motion: length in pixels. (default: 7 15)"
     ),
     quality: tuple[int, int] | None = typer.Option(
-        None, metavar="LOW HIGH", help="jpeg: quality, 1 to 95. [default: 30 90]"
+        None, metavar="LOW HIGH", help="jpeg: quality, 1 to 95. (default: 30 90)"
     ),
     scale: tuple[float, float] | None = typer.Option(
-        None, metavar="LOW HIGH", help="scale: share that sides shrink to and come back from. [default: 0.3 0.7]"
+        None, metavar="LOW HIGH", help="scale: share that sides shrink to and come back from. (default: 0.3 0.7)"
     ),
     create_paired: bool = typer.Option(False, "--create-paired", help="Write {train,val}/{degraded,clean}."),
     val_share: float = typer.Option(0.1, help="Pairs: share of the pictures that goes to val."),

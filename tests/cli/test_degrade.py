@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import signal
 import subprocess
@@ -185,3 +186,13 @@ def test_ctrl_c_leaves_whole_pairs_only(clean: Path) -> None:
         degraded, kept = ({p.name for p in (out / side / kind).iterdir()} for kind in ("degraded", "clean"))
         assert degraded == kept
         assert not [name for name in degraded if name.startswith(".")]
+
+
+def test_the_help_tells_the_ranges_that_hold_when_none_is_given(command: Command) -> None:
+    from nafnet_deploy.data.degradations import Degradation
+
+    text = " ".join(command("degrade", "--help").out.replace("│", " ").split())
+    for name in ("sigma", "blur_sigma", "motion", "quality", "scale"):
+        low, high = getattr(Degradation(), name)
+        (explained,) = re.findall(rf"--{name.replace('_', '-')} LOW HIGH .*?\(default: ([\d. ]+)\)", text)
+        assert explained == f"{low:g} {high:g}"
