@@ -112,7 +112,7 @@ def test_a_machine_without_torch_inspects_files(tiny: Path, suffix: str) -> None
 
 
 def test_a_machine_without_torch_shows_every_help() -> None:
-    for line in (["--help"], ["export", "--help"], ["train", "--help"]):
+    for line in (["--help"], ["export", "--help"], ["train", "--help"], ["degrade", "--help"]):
         assert without_heavy(*line).returncode == 0
 
 
@@ -121,6 +121,7 @@ def test_a_machine_without_torch_shows_every_help() -> None:
     [
         (["export", "light"], "export"),
         (["train", "recipe.toml"], "train"),
+        (["degrade", "CLEAN", "-o", "OUT", "--type", "blur"], "train"),
         (["inspect", "PTH"], "export"),
         (["parity", "TINY", "-m", "light"], "export"),
         (["bench", "light"], "export"),
@@ -148,6 +149,13 @@ def test_a_machine_without_an_engine_names_the_extra_that_brings_it(tiny: Path, 
     )
     assert done.returncode == 3
     assert "nafnet-deploy[cpu]" in done.stderr
+
+
+def test_a_machine_without_torch_lays_out_a_project_and_cuts_tiles(picture: Path, tmp_path: Path) -> None:
+    for line in (["init", tmp_path / "project"], ["tile", tmp_path, "-o", tmp_path / "tiles", "--size", "16"]):
+        done = without_heavy(*line, *(["--overlap", "8"] if line[0] == "tile" else []))
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert len(list((tmp_path / "tiles").iterdir())) == 4
 
 
 def test_help_imports_nothing_that_computes() -> None:

@@ -17,13 +17,16 @@ import typer
 from nafnet_deploy.cli.bench import bench
 from nafnet_deploy.cli.build import build
 from nafnet_deploy.cli.compare import compare
+from nafnet_deploy.cli.degrade import degrade
 from nafnet_deploy.cli.demo import demo
 from nafnet_deploy.cli.doctor import doctor
 from nafnet_deploy.cli.eval import evaluate
 from nafnet_deploy.cli.export import export
+from nafnet_deploy.cli.init import init
 from nafnet_deploy.cli.inspect import inspect
 from nafnet_deploy.cli.parity import parity
 from nafnet_deploy.cli.run import run
+from nafnet_deploy.cli.tile import tile
 from nafnet_deploy.cli.train import train
 from nafnet_deploy.errors import NafdeployError
 
@@ -39,7 +42,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, compare, export, build, parity, bench, train, inspect, doctor, demo):
+for command in (run, compare, export, build, parity, bench, init, degrade, tile, train, inspect, doctor, demo):
     app.command()(command)
 app.command("eval")(evaluate)
 

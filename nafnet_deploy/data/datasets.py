@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -18,7 +17,7 @@ from nafnet_deploy.data.augment import random_crop, random_orientation
 from nafnet_deploy.data.degradations import Degradation
 from nafnet_deploy.data.pairs import Pair
 from nafnet_deploy.errors import ConfigError, ImageError
-from nafnet_deploy.images.files import read_picture
+from nafnet_deploy.images.files import read_picture, read_size
 
 ATTEMPTS = 100
 """Unreadable pictures in a row after which a dataset gives up."""
@@ -76,10 +75,9 @@ def large_enough(pairs: Sequence[Pair], smallest: int, on_skip: Callable[[str], 
     kept = []
     for pair in pairs:
         try:
-            with Image.open(pair.clean) as image:
-                width, height = image.size
-        except Exception as error:  # damaged headers raise anything
-            on_skip(f"{pair.clean.name} is skipped: it cannot be read ({type(error).__name__}).")
+            width, height = read_size(pair.clean)
+        except ImageError as error:
+            on_skip(f"{pair.clean.name} is skipped: {error.message}")
             continue
         if min(width, height) < smallest:
             on_skip(f"{pair.clean.name} is skipped: {width}x{height} is smaller than {smallest}x{smallest}.")

@@ -49,7 +49,7 @@ class Degradation:
         if self.type not in TYPES:
             raise ConfigError(f"there is no degradation {self.type!r}.", nearest(self.type, TYPES))
         limits = {
-            "sigma": (0, math.inf),
+            "sigma": (0, 1000),
             "blur_sigma": (0, 100),
             "motion": (1, 255),
             "quality": (1, 95),

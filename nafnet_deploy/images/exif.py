@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 ORIENTATION = ExifTags.Base.Orientation
+TURNED = (5, 6, 7, 8)
+"""Orientations that exchange height and width."""
 _HEADER = b"Exif\x00\x00"
 # A TIFF file mixes its storage tags with these descriptive ones; only these survive into another file.
 _TIFF_TAGS = ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright")
@@ -23,7 +25,7 @@ def orientation_of(image: Image.Image) -> int:
 
 def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Turns an array [H, W] or [H, W, C] the way its EXIF orientation asks; the result is contiguous."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in TURNED:
         array = array.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         array = array[::-1]

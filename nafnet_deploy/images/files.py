@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from nafnet_deploy.errors import ImageError, UsageError
 from nafnet_deploy.images.deep import check_depth, is_deep_colour, read_deep_colour
-from nafnet_deploy.images.exif import orientation_of, upright, upright_exif
+from nafnet_deploy.images.exif import ORIENTATION, TURNED, orientation_of, upright, upright_exif
 from nafnet_deploy.images.picture import Picture, Samples, to_unit_range
 
 MAX_PIXELS = 2**28
@@ -53,6 +53,26 @@ def read_picture(path: Path) -> Picture:
         ImageError: the file is missing, not a picture, damaged, an animation, larger than `MAX_PIXELS`, or
             stored with samples that cannot be read in full.
     """
+    with _opened(path) as image:
+        return _read(path, image)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Height and width (pixels) of the picture that `read_picture` would give, from the file's header alone.
+
+    Raises:
+        ImageError: as `read_picture`, as far as the header tells.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        # the base class's getexif: that of a PNG decodes all pixels to look for a block behind them
+        turned = image.format != "TIFF" and Image.Image.getexif(image).get(ORIENTATION) in TURNED
+        return (width, height) if turned else (height, width)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """The opened, not yet loaded picture; whatever goes wrong until it is closed becomes an `ImageError`."""
     _check_file(path)
     try:
         # a damaged file must give one line of ours, not Pillow's warnings as well
@@ -60,7 +80,7 @@ def read_picture(path: Path) -> Picture:
             warnings.simplefilter("ignore")
             with _without_pillow_limit(), Image.open(path, formats=_FORMATS) as image:
                 _check_header(path, image)
-                return _read(path, image)
+                yield image
     except ImageError:
         raise
     except UnidentifiedImageError as error:

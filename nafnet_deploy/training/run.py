@@ -30,7 +30,7 @@ from nafnet_deploy.data.datasets import (
     collate,
     large_enough,
 )
-from nafnet_deploy.data.pairs import Pair, picture_files
+from nafnet_deploy.data.pairs import find_pairs
 from nafnet_deploy.errors import CheckpointError, ConfigError
 from nafnet_deploy.metrics import WINDOW as SSIM_WINDOW
 from nafnet_deploy.models.registry import count_parameters
@@ -157,8 +157,12 @@ def _trainer(
 def _loaders(recipe: Recipe, config: ModelConfig, trainer: pl.Trainer, on_note: Callable[[str], None]) -> Loaders:
     data, validation = recipe.data, recipe.validation
     processes = trainer.world_size
-    crops = large_enough(_pairs(data.train), data.crop, on_note)
-    whole = large_enough(_pairs(data.val), max(config.size_multiple, SSIM_WINDOW), on_note)
+    train_pairs, val_pairs = (
+        find_pairs(data.layout, Path(folder), split, data.tasks, on_note)
+        for folder, split in ((data.train, "train"), (data.val, "val"))
+    )
+    crops = large_enough(train_pairs, data.crop, on_note)
+    whole = large_enough(val_pairs, max(config.size_multiple, SSIM_WINDOW), on_note)
     per_epoch = min(validation.every, recipe.schedule.steps) * data.batch
     on_note(f"{len(crops)} training pictures, {len(whole[: validation.pictures or None])} for validation")
     train = CropDataset(
@@ -182,10 +186,6 @@ def _loaders(recipe: Recipe, config: ModelConfig, trainer: pl.Trainer, on_note: 
         ),
         DataLoader(Subset(measured, range(trainer.global_rank, len(measured), processes)), batch_size=1, **settings),
     )
-
-
-def _pairs(folder: str) -> list[Pair]:
-    return [Pair(path) for path in picture_files(Path(folder))]
 
 
 def _start_from(module: RestorationModule, start: str, on_note: Callable[[str], None]) -> None:
