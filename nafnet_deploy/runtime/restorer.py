@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nafnet_deploy.engines.base import Engine, restore_batch, size_limits
+from nafnet_deploy.engines.anytime import AnytimeEngine, Outcome
+from nafnet_deploy.engines.base import Engine, announce, restore_batch, size_limits
 from nafnet_deploy.errors import ConfigError, EngineError, ImageError
 from nafnet_deploy.images.padding import crop, pad_to, round_up
 from nafnet_deploy.images.tiling import Blender, TilePlan, plan_tiles
@@ -20,6 +22,18 @@ MAX_AUTO_TILE = 1024
 
 OnTile = Callable[[int, int], None]
 """Told (tiles done, tiles in all) after each run of the engine."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+    """A picture on its way; see `Restorer.progressive`."""
+
+    iteration: int
+    """Reasoning iterations in it."""
+    pixels: NDArray[np.float32]
+    """[H, W, 3], black 0 and white 1."""
+    change: float
+    """Estimated change by the last iteration (root mean square); of tiles, the largest."""
 
 
 class Restorer:
@@ -65,6 +79,11 @@ class Restorer:
     def value_range(self) -> tuple[float, float]:
         """Values of black and white in the arrays taken and given."""
         return self._manifest.value_range
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What each tile of the last picture got, from an engine that decides how long to think; else empty."""
+        return self._engine.outcomes if isinstance(self._engine, AnytimeEngine) else []
 
     def _check_options(self) -> None:
         tile, multiple = self._tile, self._manifest.size_multiple
@@ -143,15 +162,11 @@ class Restorer:
             raise ImageError(f"a float32 [H, W, 3] picture is needed, not {image.dtype} {list(image.shape)}.")
         plan, scale = self.plan(*image.shape[:2]), self._manifest.scale
         blender = Blender(plan, 3, scale) if len(plan) > 1 else None
+        announce(self._engine, -(-len(plan) // self._batch))
         done, result = 0, image
         for places, tiles in self._runs(image, plan):
             for (top, left), tile in zip(places, tiles, strict=True):
-                result = crop(tile, plan.tile[0] * scale, plan.tile[1] * scale).transpose(1, 2, 0)
-                if not np.isfinite(result).all():
-                    raise EngineError(
-                        f"{self._engine.name} gave values that are not numbers for the tile at {left},{top}.",
-                        "Nothing was written. Check the graph with: nafdeploy parity",
-                    )
+                result = self._unpadded(tile, plan, (top, left))
                 if blender is not None:
                     blender.add(top, left, result)
             done += len(places)
@@ -174,10 +189,59 @@ class Restorer:
         scaled = pixels * np.float32(white - black) + np.float32(black)
         return (self(scaled, on_tile) - np.float32(black)) / np.float32(white - black)
 
+    def progressive(self, pixels: NDArray[np.float32]) -> Iterator[Stage]:
+        """Restores pixels [H, W, 3] with black 0 and white 1 step by step: the picture after 1, 2, ... iterations.
+
+        A picture in one piece is carried on from each stage to the next. One that needs tiles starts anew for each
+        stage, since the states of all its tiles would not fit into the memory either.
+
+        Raises:
+            EngineError: the engine does not run in steps, or failed.
+            ImageError, ConfigError: as for a call.
+        """
+        engine = self._engine
+        if not isinstance(engine, AnytimeEngine):
+            raise EngineError(
+                f"{self._manifest.name} has no step graph: its iterations are unrolled.",
+                f"Make one with: nafdeploy export {self._manifest.name} --mode split",
+            )
+        rule, plan = engine.rule, self.plan(*pixels.shape[:2])
+        if len(plan) > 1:
+            for n in range(1, rule.max_iterations + 1):
+                engine.rule = dataclasses.replace(rule, max_iterations=n, until_delta=None)
+                try:
+                    picture = self.in_unit_range(pixels)
+                finally:
+                    engine.rule = rule
+                yield Stage(n, picture, max(outcome.change for outcome in engine.outcomes))
+            return
+        black, white = map(np.float32, self.value_range)
+        ((places, batch),) = self._batches(pixels * (white - black) + black, plan)
+        for glimpse in engine.iterate({engine.inputs[0].name: batch}):
+            picture = np.clip(self._unpadded(glimpse.picture[0], plan, places[0]), black, white)
+            yield Stage(glimpse.iteration, (picture - black) / (white - black), float(glimpse.change[0]))
+
+    def _unpadded(self, tile: NDArray[np.float32], plan: TilePlan, place: tuple[int, int]) -> NDArray[np.float32]:
+        scale = self._manifest.scale
+        result = crop(tile, plan.tile[0] * scale, plan.tile[1] * scale).transpose(1, 2, 0)
+        if not np.isfinite(result).all():
+            raise EngineError(
+                f"{self._engine.name} gave values that are not numbers for the tile at {place[1]},{place[0]}.",
+                "Nothing was written. Check the graph with: nafdeploy parity",
+            )
+        return result
+
     def _runs(
         self, image: NDArray[np.float32], plan: TilePlan
     ) -> Iterator[tuple[list[tuple[int, int]], NDArray[np.float32]]]:
-        """Runs the engine over all tiles; a graph of a fixed batch gets its last one filled up with repeats."""
+        """Runs the engine over all tiles."""
+        for places, batch in self._batches(image, plan):
+            yield places, restore_batch(self._engine, batch)[: len(places)]
+
+    def _batches(
+        self, image: NDArray[np.float32], plan: TilePlan
+    ) -> Iterator[tuple[list[tuple[int, int]], NDArray[np.float32]]]:
+        """All tiles, padded; a graph of a fixed batch gets its last one filled up with repeats."""
         multiple, dtype = self._manifest.size_multiple, np.dtype(self._engine.inputs[0].dtype)
         height = self._fixed[0] or max(round_up(plan.tile[0], multiple), self._least[0])
         width = self._fixed[1] or max(round_up(plan.tile[1], multiple), self._least[1])
@@ -189,7 +253,7 @@ class Restorer:
                 tile = image[top : top + plan.tile[0], left : left + plan.tile[1]].transpose(2, 0, 1)
                 batch[slot] = pad_to(tile, height, width, self._manifest.padding)
             batch[len(places) :] = batch[len(places) - 1]
-            yield places, restore_batch(self._engine, batch)[: len(places)]
+            yield places, batch
 
     def _fixed_size(self) -> str:
         return "x".join("any" if side is None else str(side) for side in self._fixed)
