@@ -29,7 +29,14 @@ def describe(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist or is not a file.", "Check the path.")
-    readers = {".safetensors": _safetensors, ".onnx": _onnx, ".json": _bundle, ".pth": _official, ".pt": _official, ".ckpt": _official}
+    readers = {
+        ".safetensors": _safetensors,
+        ".onnx": _onnx,
+        ".json": _bundle,
+        ".pth": _official,
+        ".pt": _official,
+        ".ckpt": _official,
+    }
     reader = readers.get(path.suffix)
     if reader is None:
         raise CheckpointError(f"{path} is of no kind that is known here.", f"Known: {', '.join(readers)}.")

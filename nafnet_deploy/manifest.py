@@ -53,7 +53,7 @@ class Stopping:
     """Root mean square change of the picture ([0, 1]) over that of the state, both by one iteration: turns the
     `delta` of a step into an estimate of what the step did to the picture."""
     next_over_last: tuple[float, ...] = ()
-    """Typical `delta` of iteration n + 1 over that of iteration n, for n = 1, 2, ...: what a further one would bring."""
+    """Typical `delta` of iteration n + 1 over that of iteration n, for n = 1, 2, ...: what one more would bring."""
     quality: dict[str, float] = dataclasses.field(default_factory=dict)
     """Thresholds of `--quality`, by its words: stop when the next iteration is expected to change the picture less."""
     source: str = ""

@@ -18,8 +18,9 @@ def export(
     model: str | None = typer.Argument(None, help="Checkpoint, released model or preset. (default: denoise-light)"),
     iters: int | None = typer.Option(None, help="Reasoning iterations N to unroll. (default: the checkpoint's)"),
     mode: str | None = typer.Option(
-        None, help="unrolled: N iterations in one graph. split: head, step and tail, N chosen while it runs. "
-        "(default: unrolled)"
+        None,
+        help="unrolled: N iterations in one graph. split: head, step and tail, N chosen while it runs. "
+        "(default: unrolled)",
     ),
     imgsz: str | None = typer.Option(None, help="256, HxW or dynamic. (default: dynamic)"),
     batch: str | None = typer.Option(None, help="A number or dynamic. (default: dynamic)"),

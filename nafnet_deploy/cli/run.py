@@ -20,7 +20,9 @@ def run(
     out: Path | None = typer.Option(None, "-o", "--out", help="File or folder of the result. (default: beside IMAGE)"),
     model: str = typer.Option(DEFAULT_MODEL, "-m", "--model", help="A released model or an exported .onnx file."),
     iters: int | None = typer.Option(None, help="Reasoning iterations N. (default: the model's)"),
-    max_iters: int | None = typer.Option(None, help="Split bundles: at most so many. (default: as many as were proved)"),
+    max_iters: int | None = typer.Option(
+        None, help="Split bundles: at most so many. (default: those that were proved)"
+    ),
     until_delta: float | None = typer.Option(
         None, help="Split bundles: stop when an iteration changes the picture by less (root mean square; white is 1)."
     ),
@@ -30,7 +32,9 @@ def run(
     best_effort: bool = typer.Option(False, "--best-effort", help="Run one iteration even if the budget is too small."),
     quality: str | None = typer.Option(None, help="Split bundles that were calibrated: fast, balanced or best."),
     progressive: bool = typer.Option(
-        False, "--progressive", help="Split bundles: write the picture of each iteration as it comes, NAME_n1, NAME_n2, ..."
+        False,
+        "--progressive",
+        help="Split bundles: write the picture of every iteration, NAME_n1, NAME_n2, ...",
     ),
     tile: str = typer.Option("auto", help="auto, off, or the side of a square tile in pixels."),
     overlap: int | None = typer.Option(None, help="Pixels that tiles share. (default: the model's)"),

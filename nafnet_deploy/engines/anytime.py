@@ -66,6 +66,8 @@ class Glimpse:
     """Iterations done."""
     picture: NDArray[Any]
     """[B, C, H, W] after them."""
+    delta: NDArray[np.float32]
+    """Change of each state by the last one (root mean square)."""
     change: NDArray[np.float64]
     """Estimated change of each picture by the last one (root mean square, black to white is 1)."""
 
@@ -94,6 +96,17 @@ class AnytimeEngine:
         """How often each number of iterations ran since the engine was opened."""
         self._stepper: Stepper | None = stepper
         self._clock = Clock()
+
+    @property
+    def stepper(self) -> Stepper:
+        """The parts, to be run one by one.
+
+        Raises:
+            EngineError: the engine is closed.
+        """
+        if self._stepper is None:
+            raise EngineError("the engine is closed.", "Open it again.")
+        return self._stepper
 
     def announce(self, runs: int) -> None:
         """A new picture begins, and it takes so many runs: its tiles."""
@@ -135,10 +148,11 @@ class AnytimeEngine:
                     continue
                 local = np.flatnonzero(finished)
                 pictures = self._timed(TAIL, batch.shape, stepper.picture, local.tolist(), previous)
-                if result is None:
-                    result = pictures if len(local) == len(batch) else np.empty((len(batch), *pictures.shape[1:]))
-                if result is not pictures:
-                    result = result.astype(pictures.dtype, copy=False)
+                if len(local) == len(batch):
+                    result = pictures
+                else:
+                    if result is None:
+                        result = np.empty((len(batch), *pictures.shape[1:]), pictures.dtype)
                     result[rows[local]] = pictures
                 for i in local:
                     fault = f"the state was not finite after iteration {n}" if previous else ""
@@ -170,7 +184,7 @@ class AnytimeEngine:
                     f"{self.name}: the state is not finite after iteration {n}.",
                     "The pictures before it are good. Check the bundle with: nafdeploy parity",
                 )
-            yield Glimpse(n, stepper.picture(range(len(batch))), self.rule.change(delta))
+            yield Glimpse(n, stepper.picture(range(len(batch))), delta, self.rule.change(delta))
 
     def close(self) -> None:
         """Frees the parts; calling it twice is harmless."""
@@ -187,12 +201,10 @@ class AnytimeEngine:
         self.close()
 
     def _open(self, feeds: Tensors) -> tuple[Stepper, NDArray[Any]]:
-        if self._stepper is None:
-            raise EngineError("the engine is closed.", "Open it again.")
-        name = self.inputs[0].name
+        stepper, name = self.stepper, self.inputs[0].name
         if feeds.keys() != {name}:
             raise EngineError(f"the inputs {sorted(feeds)} were given, the bundle takes [{name!r}].")
-        return self._stepper, feeds[name]
+        return stepper, feeds[name]
 
     def _timed(self, part: str, shape: tuple[int, ...], function: Any, *arguments: Any) -> Any:
         before = time.perf_counter()

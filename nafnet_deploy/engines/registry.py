@@ -140,7 +140,7 @@ def open_anytime(
     entry = ENGINES[name]
     module, _, attribute = entry.target.partition(":")
     try:
-        from nafnet_deploy.engines.parts import OnnxRuntimeParts
+        from nafnet_deploy.engines.onnxruntime_parts import OnnxRuntimeParts
 
         kind = getattr(importlib.import_module(module), attribute)
     except ImportError as error:

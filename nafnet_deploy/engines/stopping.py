@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections import defaultdict, deque
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,11 +43,11 @@ class StopRule:
         if self.until_delta is not None and not (math.isfinite(self.until_delta) and self.until_delta > 0):
             raise ConfigError(f"--until-delta {self.until_delta} is impossible.", "Use a positive number, e.g. 1e-3.")
 
-    def change(self, delta: NDArray[np.float32]) -> NDArray[np.float64]:
+    def change(self, delta: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Estimated change of the picture (root mean square, 0 to 1) for the `delta` [B] of a step."""
         return delta.astype(np.float64) * self.stopping.picture_per_state
 
-    def done(self, n: int, delta: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def done(self, n: int, delta: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
         """Which pictures [B] stop after iteration n, whose step gave `delta` [B]."""
         if n >= self.max_iterations:
             return np.ones(len(delta), np.bool_)

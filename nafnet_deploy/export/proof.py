@@ -49,8 +49,8 @@ def prove_half(
         bundle: the draft; its folder takes further files.
         network: the network in float32.
         rounded: the same with the graph's rounded weights.
-        small: writes the same graph with free dimensions under a name; asked where the graph fixes a large input, which would
-            keep the oracle busy for minutes.
+        small: writes the same graph with free dimensions under a name; asked where the graph fixes a large input,
+            which would keep the oracle busy for minutes.
 
     Returns:
         `graph_max_abs_error` of step 1, `max_abs_error` and `min_psnr` (dB; left out when the

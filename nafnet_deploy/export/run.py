@@ -29,7 +29,7 @@ from nafnet_deploy.manifest import Bundle, ModelManifest, PartSpec, bundle_file,
 from nafnet_deploy.models.registry import padding_mode, pictures, tile_overlap
 from nafnet_deploy.parity.golden import Case, write_golden
 from nafnet_deploy.parity.inputs import natural_batch, parity_shapes
-from nafnet_deploy.runtime.calibration import measure_stopping
+from nafnet_deploy.runtime.step_measures import measure_stopping
 
 GOLDEN_SIZES = ((32, 48),)
 """Heights and widths of the golden inputs: small, because every iteration of each is stored."""
@@ -109,8 +109,9 @@ def export_bundle(
         if half is None:
             found = prove(bundle, compute)
         else:
+            free = ("batch", config.channels, "height", "width")
             rounded = reference(round_weights(fold(network), half.plan))
-            found = prove_half(bundle, compute, rounded, lambda path: make(("batch", config.channels, "height", "width"), path))
+            found = prove_half(bundle, compute, rounded, lambda path: make(free, path))
         manifest = dataclasses.replace(manifest, parity=found)
         bundle_file(draft, ".json").write_text(manifest.to_json(), encoding="utf-8")
         for suffix in (".golden.npz", ".json", *graphs):  # the graphs last: they are what others look for
@@ -171,7 +172,9 @@ def _choose_islands(folded: nn.Module, checkpoint: Checkpoint, recipe: ExportRec
 def _write_parts(parts: Mapping[str, onnx.ModelProto], draft: Path) -> dict[str, PartSpec]:
     for name, part in parts.items():
         onnx.save(part, bundle_file(draft, part_suffix(name)))
-    return {n: PartSpec(graph.tensor_specs(p.graph.input), graph.tensor_specs(p.graph.output)) for n, p in parts.items()}
+    return {
+        n: PartSpec(graph.tensor_specs(p.graph.input), graph.tensor_specs(p.graph.output)) for n, p in parts.items()
+    }
 
 
 def _sizes(config: ModelConfig) -> dict[str, int]:

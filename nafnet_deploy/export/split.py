@@ -56,8 +56,9 @@ def check_splits(config: ModelConfig) -> str:
 class Stepped(nn.Module):
     """forward(x) -> (picture after two iterations, features that enter the unit, state after one, state after two)."""
 
-    def __init__(self, network: NAFNetRR) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
+        assert isinstance(network, NAFNetRR)
         self.network = network
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -70,7 +71,7 @@ class Stepped(nn.Module):
             h, k = features, torch.zeros_like(features, dtype=getattr(unit, "state", None))
             taps.append(features)
             for _ in range(iters):
-                h, k = unit.step(features, h, k)
+                h, k = unit.step(features, h, k)  # type: ignore[operator]
                 taps.append(k)
             return [h] * iters
 
@@ -135,7 +136,8 @@ def split_graph(
 
 def _between(whole: onnx.GraphProto, ends: set[str], stops: set[str], weights: set[str]) -> _Cut:
     """The nodes on which `ends` depend, going back no further than `stops`."""
-    needed, nodes, reads = set(ends), [], []
+    needed, nodes = set(ends), []
+    reads: list[str] = []
     for node in reversed(whole.node):
         if needed.intersection(node.output):
             nodes.append(node)

@@ -10,7 +10,8 @@ from pathlib import Path
 from nafnet_deploy.errors import EngineError, ImageError, MachineError, NafdeployError, UsageError
 from nafnet_deploy.images.files import list_pictures, read_picture
 from nafnet_deploy.images.writing import WRITE_SUFFIXES, check_target, write_picture
-from nafnet_deploy.runtime.restorer import OnTile, Restorer, Stage
+from nafnet_deploy.runtime.progressive import Stage, progressive
+from nafnet_deploy.runtime.restorer import OnTile, Restorer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +87,10 @@ def restore_stages(restorer: Restorer, source: Path, target: Path) -> Iterator[t
     Raises:
         UsageError: a target is the source.
         ImageError: the source cannot be read or a target cannot be written.
-        ConfigError, EngineError: see `Restorer.progressive`.
+        ConfigError, EngineError: see `progressive`.
     """
     picture = read_picture(source)
-    for stage in restorer.progressive(picture.pixels):
+    for stage in progressive(restorer, picture.pixels):
         written = target.with_stem(f"{target.stem}_n{stage.iteration}")
         check_target(picture, written)
         write_picture(picture.with_pixels(stage.pixels), written)

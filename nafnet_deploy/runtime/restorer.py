@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator
 
@@ -22,18 +21,6 @@ MAX_AUTO_TILE = 1024
 
 OnTile = Callable[[int, int], None]
 """Told (tiles done, tiles in all) after each run of the engine."""
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Stage:
-    """A picture on its way; see `Restorer.progressive`."""
-
-    iteration: int
-    """Reasoning iterations in it."""
-    pixels: NDArray[np.float32]
-    """[H, W, 3], black 0 and white 1."""
-    change: float
-    """Estimated change by the last iteration (root mean square); of tiles, the largest."""
 
 
 class Restorer:
@@ -74,6 +61,11 @@ class Restorer:
         self._least = (1, 1) if limits is None else limits.smallest
         self._most = (math.inf, math.inf) if limits is None else limits.largest
         self._check_options()
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the network."""
+        return self._engine
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -166,7 +158,7 @@ class Restorer:
         done, result = 0, image
         for places, tiles in self._runs(image, plan):
             for (top, left), tile in zip(places, tiles, strict=True):
-                result = self._unpadded(tile, plan, (top, left))
+                result = self.unpadded(tile, plan, (top, left))
                 if blender is not None:
                     blender.add(top, left, result)
             done += len(places)
@@ -189,39 +181,8 @@ class Restorer:
         scaled = pixels * np.float32(white - black) + np.float32(black)
         return (self(scaled, on_tile) - np.float32(black)) / np.float32(white - black)
 
-    def progressive(self, pixels: NDArray[np.float32]) -> Iterator[Stage]:
-        """Restores pixels [H, W, 3] with black 0 and white 1 step by step: the picture after 1, 2, ... iterations.
-
-        A picture in one piece is carried on from each stage to the next. One that needs tiles starts anew for each
-        stage, since the states of all its tiles would not fit into the memory either.
-
-        Raises:
-            EngineError: the engine does not run in steps, or failed.
-            ImageError, ConfigError: as for a call.
-        """
-        engine = self._engine
-        if not isinstance(engine, AnytimeEngine):
-            raise EngineError(
-                f"{self._manifest.name} has no step graph: its iterations are unrolled.",
-                f"Make one with: nafdeploy export {self._manifest.name} --mode split",
-            )
-        rule, plan = engine.rule, self.plan(*pixels.shape[:2])
-        if len(plan) > 1:
-            for n in range(1, rule.max_iterations + 1):
-                engine.rule = dataclasses.replace(rule, max_iterations=n, until_delta=None)
-                try:
-                    picture = self.in_unit_range(pixels)
-                finally:
-                    engine.rule = rule
-                yield Stage(n, picture, max(outcome.change for outcome in engine.outcomes))
-            return
-        black, white = map(np.float32, self.value_range)
-        ((places, batch),) = self._batches(pixels * (white - black) + black, plan)
-        for glimpse in engine.iterate({engine.inputs[0].name: batch}):
-            picture = np.clip(self._unpadded(glimpse.picture[0], plan, places[0]), black, white)
-            yield Stage(glimpse.iteration, (picture - black) / (white - black), float(glimpse.change[0]))
-
-    def _unpadded(self, tile: NDArray[np.float32], plan: TilePlan, place: tuple[int, int]) -> NDArray[np.float32]:
+    def unpadded(self, tile: NDArray[np.float32], plan: TilePlan, place: tuple[int, int]) -> NDArray[np.float32]:
+        """A tile [3, H, W] of the engine without its padding, [h, w, 3]; values that are not numbers are refused."""
         scale = self._manifest.scale
         result = crop(tile, plan.tile[0] * scale, plan.tile[1] * scale).transpose(1, 2, 0)
         if not np.isfinite(result).all():
@@ -235,10 +196,10 @@ class Restorer:
         self, image: NDArray[np.float32], plan: TilePlan
     ) -> Iterator[tuple[list[tuple[int, int]], NDArray[np.float32]]]:
         """Runs the engine over all tiles."""
-        for places, batch in self._batches(image, plan):
+        for places, batch in self.batches(image, plan):
             yield places, restore_batch(self._engine, batch)[: len(places)]
 
-    def _batches(
+    def batches(
         self, image: NDArray[np.float32], plan: TilePlan
     ) -> Iterator[tuple[list[tuple[int, int]], NDArray[np.float32]]]:
         """All tiles, padded; a graph of a fixed batch gets its last one filled up with repeats."""
