@@ -96,6 +96,7 @@ class AnytimeEngine:
         """How often each number of iterations ran since the engine was opened."""
         self._stepper: Stepper | None = stepper
         self._clock = Clock()
+        self._feasible: set[tuple[tuple[int, ...], int]] = set()
 
     @property
     def stepper(self) -> Stepper:
@@ -221,9 +222,14 @@ class AnytimeEngine:
         return time.perf_counter() - began + needed > self.budget.share
 
     def _demand_budget(self, stepper: Stepper, batch: NDArray[Any]) -> None:
-        """Measures a shape that is new, and refuses a budget that one iteration of every tile would break."""
+        """Measures a shape that is new, and refuses a budget that one iteration of every tile would typically break.
+
+        Asked once for a shape and number of tiles: a machine that turns slow later must not fail half of a folder.
+        """
         assert self.budget is not None
         shape = batch.shape
+        if self.budget.spent or (shape, self.budget.runs_left) in self._feasible:
+            return
         if not self._clock.knows((HEAD, STEP, TAIL), shape):
             for timed in (False, True):
                 for _ in range(WARM_UP):
@@ -231,10 +237,11 @@ class AnytimeEngine:
                     take(HEAD, shape, stepper.begin, batch)
                     take(STEP, shape, stepper.step)
                     take(TAIL, shape, stepper.picture, range(len(batch)))
-        least = sum(self._clock.forecast(part, shape) for part in (HEAD, STEP, TAIL)) * self.budget.runs_left
-        if self.budget.spent == 0.0 and least > self.budget.seconds and not self.budget.best_effort:
+        least = sum(self._clock.forecast(part, shape, 0.5) for part in (HEAD, STEP, TAIL)) * self.budget.runs_left
+        if least > self.budget.seconds and not self.budget.best_effort:
             raise ConfigError(
                 f"--budget-ms {self.budget.seconds * 1e3:g} is below what one iteration of this picture takes here, "
                 f"{least * 1e3:.0f} ms.",
                 f"Use --budget-ms {least * 1.1e3:.0f} or more, or --best-effort to run one iteration anyway.",
             )
+        self._feasible.add((shape, self.budget.runs_left))

@@ -74,9 +74,9 @@ class Clock:
         """Whether every part has been timed at that shape."""
         return all(self._times.get((part, shape)) for part in parts)
 
-    def forecast(self, part: str, shape: tuple[int, ...]) -> float:
-        """Seconds that the part will take at that shape; it must be known."""
-        return float(np.quantile(self._times[part, shape], CAUTION))
+    def forecast(self, part: str, shape: tuple[int, ...], quantile: float = CAUTION) -> float:
+        """Seconds that the part will take at that shape, not more in that share of turns; it must be known."""
+        return float(np.quantile(self._times[part, shape], quantile))
 
 
 @dataclasses.dataclass

@@ -192,6 +192,17 @@ def test_a_budget_below_one_iteration_names_the_smallest_possible(manifest: Mode
     assert engine.outcomes[0].iterations == 1
 
 
+def test_a_machine_that_turns_slow_fails_no_later_picture(manifest: ModelManifest, clock: list[float]) -> None:
+    stepper = Timed(clock, 0.012, 0.010, 0.008)
+    engine = AnytimeEngine(stepper, manifest, StopRule(5), Budget(0.035))
+    run(engine, 1)
+    stepper.cost = (0.12, 0.1, 0.08)
+    for _ in range(3):
+        engine.announce(1)
+        run(engine, 1)
+        assert engine.outcomes[0].iterations == 1
+
+
 @given(st.lists(st.floats(1e-6, 10), min_size=1, max_size=60))
 def test_a_forecast_lies_among_the_times_it_saw(times: list[float]) -> None:
     clock = Clock()
