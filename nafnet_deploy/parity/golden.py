@@ -33,6 +33,8 @@ class Case:
     """Input [B, C, H, W] in [0, 1]."""
     pictures: tuple[NDArray[np.float32], ...]
     """The reference's outputs after iterations 1..N."""
+    name: str = ""
+    """What the input shows; a golden file does not store it."""
 
 
 def write_golden(path: Path, cases: Sequence[Case]) -> None:
