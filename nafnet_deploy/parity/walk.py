@@ -23,7 +23,7 @@ from nafnet_deploy.parity.chain import ChainReport, Link, checked, not_checked
 from nafnet_deploy.parity.choice import Input, picture_inputs, seeded_inputs, smallest_input, taken_by
 from nafnet_deploy.parity.compare import Difference, Progress, compare_engine
 from nafnet_deploy.parity.golden import Case
-from nafnet_deploy.parity.run import ARITHMETIC, ORACLE, ORACLE_SIZES, Pictures, open_oracle
+from nafnet_deploy.parity.run import ORACLE, ORACLE_SIZES, Pictures, open_oracle
 from nafnet_deploy.parity.self_tests import SelfTest, batch_tests
 from nafnet_deploy.parity.sources import GoldenSource, GraphSource, NetworkSource, Source, check_contract, full_bundle
 from nafnet_deploy.parity.tiles import STATIC, static_test, tile_tests
@@ -35,6 +35,11 @@ TILE, ORACLE_TILE = 96, 32
 """Side of the tiles of the self-tests (pixels); the oracle is slow."""
 ORACLE_LARGEST = 64
 """Side of the part of a user's picture that the oracle is given (pixels)."""
+NOTES = {
+    "onnxruntime cpu": "the CPU computes a float16 graph in float32, with the rounding of the weights alone",
+    "onnx reference evaluator": "every float16 operator rounded to float16, convolutions once after summing in float32",
+}
+"""What an engine, by its own name, computes of an fp16 graph."""
 
 
 class OnPair(Protocol):
@@ -215,7 +220,7 @@ class _Walk:
             None if show is None else lambda n, case, picture, found: show(link, n, case, picture, found),
         )
         half = self.bundle.manifest.precision == "fp16" and link != chain.EXPORT
-        notes = [note, ARITHMETIC.get(name, "").rstrip(".") if half else ""]
+        notes = [note, NOTES.get(name, "") if half else ""]
         return checked(link, source.name, name, limits, rows, "; ".join(filter(None, notes)))
 
     def self_tests(self, runner: str, pictures: Sequence[Input]) -> tuple[SelfTest, ...]:
