@@ -39,7 +39,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { border-bottom: 1px solid var(--line); padding: 5px 10px 5px 0; text-align: left; vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } .n { text-align: right; }
 svg { width: 100%; max-width: 760px; } svg text { font-size: 12px; fill: var(--soft); }
-.grid { stroke: var(--line); } .limit { stroke: var(--ink); stroke-dasharray: 5 4; }
+.grid { stroke: var(--line); } line.limit { stroke: var(--ink); stroke-dasharray: 5 4; }
 svg text.limit { fill: var(--ink); }
 polyline { fill: none; stroke-width: 2; } polyline.s0 { stroke: var(--s0); } polyline.s1 { stroke: var(--s1); }
 polyline.s2 { stroke: var(--s2); } .s0 { fill: var(--s0); } .s1 { fill: var(--s1); } .s2 { fill: var(--s2); }
