@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def parity(
     bundle: str = typer.Argument(DEFAULT_MODEL, help="A released model or an exported .onnx file."),
     model: str | None = typer.Option(
-        None, "-m", "--model", help="Checkpoint to compare with, in PyTorch. [default: the bundle's golden file]"
+        None, "-m", "--model", help="Checkpoint to compare with, in PyTorch. (default: the bundle's golden file)"
     ),
     fp32: Path | None = typer.Option(
-        None, "--fp32", help="The fp32 bundle of an fp16 one. [default: X-fp32.onnx beside X-fp16.onnx]"
+        None, "--fp32", help="The fp32 bundle of an fp16 one. (default: X-fp32.onnx beside X-fp16.onnx)"
     ),
     engine: str | None = typer.Option(
         None,
@@ -31,13 +31,13 @@ def parity(
     images: Path | None = typer.Option(
         None, help="Folder of pictures to compare besides the seeded ones, with -m, --engine or an fp16 bundle."
     ),
-    atol: float | None = typer.Option(None, help="Absolute limit of every link. [default: 2e-5 fp32, 0.02 fp16]"),
-    rtol: float | None = typer.Option(None, help="Relative limit of every link, added to --atol. [default: 0]"),
+    atol: float | None = typer.Option(None, help="Absolute limit of every link. (default: 2e-5 fp32, 0.02 fp16)"),
+    rtol: float | None = typer.Option(None, help="Relative limit of every link, added to --atol. (default: 0)"),
     psnr_min: float | None = typer.Option(
-        None, "--psnr-min", help="Least PSNR of every link (dB). [default: none for fp32, 60 for fp16]"
+        None, "--psnr-min", help="Least PSNR of every link (dB). (default: none for fp32, 60 for fp16)"
     ),
     error_stat: str | None = typer.Option(
-        None, "--error-stat", help="What is taken over the differences: max, mean or p99. [default: max]"
+        None, "--error-stat", help="What is taken over the differences: max, mean or p99. (default: max)"
     ),
     json_out: bool = typer.Option(False, "--json", help="Print the report as JSON on stdout."),
     schema: bool = typer.Option(False, "--schema", help="Print the JSON Schema of that report and stop."),
