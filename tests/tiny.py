@@ -8,8 +8,7 @@ from nafnet_deploy.checkpoints.store import Checkpoint, save_checkpoint
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.export.run import export_bundle
-from nafnet_deploy.models.registry import build
-from tests.weights import stir
+from tests.weights import seeded, stir
 
 RR = ModelConfig(
     architecture="nafnet-rr",
@@ -25,6 +24,6 @@ RR = ModelConfig(
 
 def write_tiny(folder: Path) -> Path:
     """`tiny.safetensors` and the bundle `tiny.onnx`, proved by its own export; returns the graph's path."""
-    checkpoint = Checkpoint(stir(build(RR)).state_dict(), RR, "tiny", "denoising", {"source": "tests"})
+    checkpoint = Checkpoint(stir(seeded(RR)).state_dict(), RR, "tiny", "denoising", {"source": "tests"})
     save_checkpoint(checkpoint, folder / "tiny.safetensors")
     return export_bundle(checkpoint, ExportRecipe(output=str(folder / "tiny.onnx"))).graph

@@ -130,7 +130,10 @@ class ChainReport:
     def verdict(self) -> str:
         """The outcome in one line, which names the link that made the loss."""
         faults = [f"{link.name}: {link.fault()}" for link in self.failed_links]
-        faults += [f"self-test {test.name!r}: {test.detail}" for test in self.failed_tests]
+        if self.failed_tests:
+            names = ", ".join(test.name for test in self.failed_tests)
+            first = self.failed_tests[0]
+            faults.append(f"self-tests failed: {names}; the first: {first.detail}")
         if faults:
             return f"{'; '.join(faults)}."
         passed = [link for link in self.links if link.verdict == PASS]

@@ -41,10 +41,13 @@ def seeded_inputs(manifest: ModelManifest, sizes: Sequence[tuple[int, int]] | No
 
     Args:
         manifest: says which sizes and values the network takes; what the graph fixes stays fixed.
-        sizes: heights and widths for both kinds, one picture each; None takes three sizes and two batches for the
-            natural ones and two sizes for the others.
+        sizes: heights and widths: natural ones at each and in a batch of two at the first, the others at the first;
+            None takes three sizes and two batches for the natural ones and two sizes for the others.
     """
-    shapes = parity_shapes(manifest) if sizes is None else parity_shapes(manifest, sizes, (1,))
+    shapes = parity_shapes(manifest)
+    if sizes is not None:
+        pair = parity_shapes(manifest, sizes[:1], (2,))
+        shapes = list(dict.fromkeys([*parity_shapes(manifest, sizes, (1,)), *pair]))
     others = parity_shapes(manifest, ADVERSARIAL_SIZES if sizes is None else sizes[:1], (1,))
     found = [Input(NATURAL, natural_batch(shape, seed)) for seed, shape in enumerate(shapes)]
     found += [Input(name, adversarial_batch(name, shape)) for name in ADVERSARIAL for shape in others]

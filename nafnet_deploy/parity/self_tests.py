@@ -86,6 +86,8 @@ def shape_for(engine: Engine, manifest: ModelManifest, batches: Sequence[int]) -
 
 def judged(name: str, reference: NDArray[np.float32], picture: NDArray[np.float32], limits: Limits) -> SelfTest:
     """The verdict on two answers that must agree."""
+    if not (np.isfinite(reference).all() and np.isfinite(picture).all()):
+        return SelfTest(name, "fail", "the answer holds values that are not finite", None, limits.max_abs_error)
     found = compare_pictures(reference, picture, limits)
     value = found.error(limits.stat)
     same = "equal bit for bit" if found.max_abs_error == 0 else f"{limits.stat} difference {value or 0:.2g}"

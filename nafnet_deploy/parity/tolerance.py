@@ -60,6 +60,11 @@ LIMITS = {
 # than rounding and the same in every precision. 40 dB is 2.5 8-bit steps on average. A jump of half an 8-bit step
 # along a whole line is where an eye begins to find it in a flat area.
 TILED = TileLimits(min_psnr=40.0, max_seam=0.5 / 255)
+# Rounding has no reason to follow what an iteration does, so a sound picture is about as near to its own iteration as
+# rounding is large, and never much nearer to another one.
+NEARER = 0.5
+"""A picture whose root mean square distance to another iteration is below this share of that to its own is that
+other iteration's."""
 
 
 def limits_for(

@@ -23,7 +23,7 @@ from nafnet_deploy.parity.chain import ChainReport, Link, checked, not_checked
 from nafnet_deploy.parity.choice import Input, picture_inputs, seeded_inputs, smallest_input, taken_by
 from nafnet_deploy.parity.compare import Difference, Progress, compare_engine
 from nafnet_deploy.parity.golden import Case
-from nafnet_deploy.parity.run import ORACLE, ORACLE_SIZES, Pictures, open_oracle
+from nafnet_deploy.parity.run import ARITHMETIC, ORACLE, ORACLE_SIZES, Pictures, open_oracle
 from nafnet_deploy.parity.self_tests import SelfTest, batch_tests
 from nafnet_deploy.parity.sources import GoldenSource, GraphSource, NetworkSource, Source, check_contract, full_bundle
 from nafnet_deploy.parity.tiles import STATIC, static_test, tile_tests
@@ -35,11 +35,6 @@ TILE, ORACLE_TILE = 96, 32
 """Side of the tiles of the self-tests (pixels); the oracle is slow."""
 ORACLE_LARGEST = 64
 """Side of the part of a user's picture that the oracle is given (pixels)."""
-NOTES = {
-    "onnxruntime cpu": "the CPU computes a float16 graph in float32, with the rounding of the weights alone",
-    "onnx reference evaluator": "every float16 operator rounded to float16, convolutions once after summing in float32",
-}
-"""What an engine, by its own name, computes of an fp16 graph."""
 
 
 class OnPair(Protocol):
@@ -132,7 +127,7 @@ def run_chain(
         check_contract(bundle, opened := open_half(n))
         opened.close()
         inputs = [*seeded_inputs(manifest, ORACLE_SIZES), *small]
-        note = "" if base else f"against {source.name}, so it covers the link before as well"
+        note = "" if base else f"Compared with {source.name}, so it covers the link before as well."
         links.append(walk.compare(chain.HALF, source, inputs, open_half, range(1, n + 1), "fp16", note))
         source = GraphSource("ONNX FP16 on the oracle", open_half, n)
     else:
@@ -220,8 +215,8 @@ class _Walk:
             None if show is None else lambda n, case, picture, found: show(link, n, case, picture, found),
         )
         half = self.bundle.manifest.precision == "fp16" and link != chain.EXPORT
-        notes = [note, NOTES.get(name, "") if half else ""]
-        return checked(link, source.name, name, limits, rows, "; ".join(filter(None, notes)))
+        notes = [note, ARITHMETIC.get(name, "") if half else ""]
+        return checked(link, source.name, name, limits, rows, " ".join(filter(None, notes)))
 
     def self_tests(self, runner: str, pictures: Sequence[Input]) -> tuple[SelfTest, ...]:
         manifest = self.bundle.manifest
