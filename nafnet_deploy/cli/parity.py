@@ -50,7 +50,7 @@ def parity(
     if schema:
         print(schema_text(), end="")
         return
-    from nafnet_deploy.errors import ParityError
+    from nafnet_deploy.errors import ParityError, UsageError
     from nafnet_deploy.parity.junit import junit as as_junit
     from nafnet_deploy.parity.maps import MapCollector
     from nafnet_deploy.parity.page import page
@@ -63,6 +63,8 @@ def parity(
     collector = MapCollector(found.manifest)
     for path in (junit, html):
         _check_place(path)
+    if junit is not None and html is not None and junit.resolve() == html.resolve():
+        raise UsageError(f"{html} cannot be both reports.", "Give --junit and --html different names.")
     with progress() as bar:
         task = bar.add_task("parity", total=None)
         report = run_chain(

@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from nafnet_deploy.errors import CheckpointError, UsageError
 
 SCHEMA = 1
+GOLDEN = "golden"
+"""What reports call the inputs of a golden file, and the file itself."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

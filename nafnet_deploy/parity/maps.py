@@ -1,4 +1,4 @@
-"""Pictures of where the error sits: per link and iteration, the comparison that was worst."""
+"""Pictures of where the error sits: per link and iteration, the worst input of each kind."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ from numpy.typing import NDArray
 
 from nafnet_deploy.images.colormap import colours
 from nafnet_deploy.manifest import ModelManifest
+from nafnet_deploy.parity.adversarial import ADVERSARIAL
+from nafnet_deploy.parity.choice import NATURAL
 from nafnet_deploy.parity.compare import Difference
-from nafnet_deploy.parity.golden import Case
+from nafnet_deploy.parity.golden import GOLDEN, Case
 from nafnet_deploy.parity.report import size
 
 DECADES = 4
 """An error of the limit is the brightest colour; one this many powers of ten below it is the darkest."""
 LARGEST = 192
 """Side of a map (pixels); of a larger picture each pixel is the worst of its block."""
+KINDS = ("given pictures", "seeded pictures", "adversarial pictures")
+"""Kinds of input, in the order in which they are shown."""
 _NOT_FINITE = (255, 0, 200)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ErrorMap:
-    """The worst comparison of one link at one iteration."""
+    """The worst comparison of one link at one iteration, over one kind of input."""
 
     words: str
     """Which input it was, and how far it is off."""
@@ -36,7 +40,7 @@ class ErrorMap:
 
 
 class MapCollector:
-    """Keeps one `ErrorMap` per link and iteration; pass it as `on_pair`.
+    """Keeps an `ErrorMap` per link, iteration and kind of input; pass it as `on_pair`.
 
     Args:
         manifest: says what is black and what is white.
@@ -44,13 +48,15 @@ class MapCollector:
 
     def __init__(self, manifest: ModelManifest) -> None:
         self._range = manifest.value_range
-        self.maps: dict[tuple[str, int], ErrorMap] = {}
-        """(link, iteration) -> map."""
+        self.maps: dict[tuple[str, str, int], ErrorMap] = {}
+        """(link, one of `KINDS`, iteration) -> map."""
 
     def __call__(self, link: str, n: int, case: Case, picture: NDArray[Any], found: Difference) -> None:
         """See `walk.OnPair`."""
         rank = np.inf if found.max_abs_error is None else found.max_abs_error
-        kept = self.maps.get((link, n))
+        given = case.name not in (GOLDEN, NATURAL)
+        key = link, KINDS[2] if case.name in ADVERSARIAL else KINDS[0] if given else KINDS[1], n
+        kept = self.maps.get(key)
         reference = case.pictures[n - 1]
         if (kept is not None and kept.rank >= rank) or picture.shape != reference.shape:
             return
@@ -63,7 +69,7 @@ class MapCollector:
             shown = np.repeat(shown.mean(axis=2, keepdims=True), 3, axis=2)
         step = -(-max(shown.shape[:2]) // LARGEST)
         amount = "not finite" if np.isinf(rank) else f"largest error {rank:.1e}"
-        self.maps[link, n] = ErrorMap(
+        self.maps[key] = ErrorMap(
             words=f"{case.name or 'input'}, {size(case.batch.shape)}, {amount}",
             input=np.rint(255 * np.nan_to_num(shown[::step, ::step])).astype(np.uint8),
             error=_blocks(error[row]),

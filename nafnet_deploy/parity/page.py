@@ -13,12 +13,12 @@ from PIL import Image
 
 from nafnet_deploy.images.colormap import colours
 from nafnet_deploy.parity.chain import ChainReport, Link
-from nafnet_deploy.parity.maps import DECADES, ErrorMap, error_colours
+from nafnet_deploy.parity.maps import DECADES, KINDS, ErrorMap, error_colours
 from nafnet_deploy.parity.plot import error_plot
 from nafnet_deploy.parity.report import size
 from nafnet_deploy.parity.tables import decibels, limit_text, lowest_psnr, scientific, worst
 
-Maps = Mapping[tuple[str, int], ErrorMap]
+Maps = Mapping[tuple[str, str, int], ErrorMap]
 
 STYLE = """
 :root { color-scheme: light dark; --bg: #fff; --ink: #1b1f24; --soft: #57606a; --line: #d0d7de; --card: #f6f8fa;
@@ -29,7 +29,7 @@ STYLE = """
 body { margin: 0 auto; padding: 24px; max-width: 1080px; background: var(--bg); color: var(--ink);
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 24px; margin: 0; } h2 { font-size: 19px; margin: 36px 0 8px; }
-h3 { font-size: 15px; margin: 20px 0 6px; }
+h3 { font-size: 15px; margin: 20px 0 6px; } h4 { font-size: 13px; margin: 14px 0 4px; }
 p { margin: 6px 0; } .soft, figcaption, dt { color: var(--soft); }
 .pass { color: var(--good); } .fail { color: var(--bad); } .skip { color: var(--none); }
 .verdict { font-weight: 600; } .box { overflow-x: auto; }
@@ -112,7 +112,6 @@ def _section(link: Link, maps: Maps) -> str:
             for step in link.steps
         ),
     )
-    found = {n: kept for (name, n), kept in sorted(maps.items(), key=lambda item: item[0][1]) if name == link.name}
     limit = link.limits.max_abs_error if link.limits else 1.0
     parts = [
         f"<h2>{escape(link.name)}</h2><p>{escape(link.reference)} against {escape(link.engine)}, {len(link.rows)} "
@@ -120,13 +119,8 @@ def _section(link: Link, maps: Maps) -> str:
         f'<p class="soft">{escape(link.note)}</p>' if link.note else "",
         f'<div class="box">{error_plot(link)}</div>{steps}',
     ]
-    if found:
-        legend = _image(np.tile(colours(np.linspace(0, 1, 130)), (6, 1, 1)), "colour scale", "scale")
-        parts.append(
-            f'<h3>Where the error sits</h3><p class="soft">{limit / 10**DECADES:.0e} {legend} {limit:.0e} (the limit) '
-            "and more; magenta: not finite. Each iteration's worst input on the left, its error on the right.</p>"
-        )
-        parts.append(f'<div class="maps">{"".join(_figure(n, kept, limit) for n, kept in found.items())}</div>')
+    if any(key[0] == link.name for key in maps):
+        parts += _maps(link.name, maps, limit)
     rows = _table(
         ("Iteration", "Input", "Shape", "Max", "Mean", "p99", "PSNR (dB)", "Verdict"),
         (
@@ -143,6 +137,22 @@ def _section(link: Link, maps: Maps) -> str:
     )
     opened = " open" if link.failures else ""
     return "".join(parts) + f"<details{opened}><summary>All {len(link.rows)} comparisons</summary>{rows}</details>"
+
+
+def _maps(link: str, maps: Maps, limit: float) -> list[str]:
+    legend = _image(np.tile(colours(np.linspace(0, 1, 130)), (6, 1, 1)), "colour scale", "scale")
+    parts = [
+        f'<h3>Where the error sits</h3><p class="soft">{limit / 10**DECADES:.0e} {legend} {limit:.0e} (the limit) and '
+        "more; magenta: not finite. The worst input of each kind at each iteration, and on the right its error.</p>"
+    ]
+    for kind in KINDS:
+        found = sorted(
+            ((key[2], kept) for key, kept in maps.items() if key[:2] == (link, kind)), key=lambda item: item[0]
+        )
+        if found:
+            figures = "".join(_figure(n, kept, limit) for n, kept in found)
+            parts.append(f'<h4>{kind.capitalize()}</h4><div class="maps">{figures}</div>')
+    return parts
 
 
 def _figure(n: int, kept: ErrorMap, limit: float) -> str:

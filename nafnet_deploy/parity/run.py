@@ -1,4 +1,4 @@
-"""Proves that a bundle computes what its network computes."""
+"""Proves that a bundle computes what its network computes: one comparison; `walk` does the whole chain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from nafnet_deploy.engines.base import Engine
 from nafnet_deploy.engines.registry import open_engine
-from nafnet_deploy.environment import read_environment
 from nafnet_deploy.errors import CheckpointError, ConfigError, MissingDependency
 from nafnet_deploy.manifest import Bundle, sha256_of
 from nafnet_deploy.parity.compare import Progress, compare_engine
@@ -75,7 +74,6 @@ def run_parity(
             f"iterations {list(steps)} cannot be compared.", f"The graph has iterations 1 to {manifest.iterations}."
         )
     limits = limits_for(manifest.precision)
-    environment = read_environment(threads or 0)
     chosen = engine or (ORACLE if manifest.precision == "fp16" else "onnxruntime")
     if reference is None:
         cases = golden_cases(bundle)
@@ -95,7 +93,6 @@ def run_parity(
         precision=manifest.precision,
         limits=limits,
         rows=rows,
-        environment=environment,
         arithmetic=ARITHMETIC.get(name, "") if manifest.precision == "fp16" else "",
     )
 

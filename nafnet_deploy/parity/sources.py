@@ -12,7 +12,7 @@ from nafnet_deploy.errors import ConfigError, EngineError
 from nafnet_deploy.manifest import Bundle, open_bundle
 from nafnet_deploy.parity.choice import Input
 from nafnet_deploy.parity.compare import EngineFactory
-from nafnet_deploy.parity.golden import Case
+from nafnet_deploy.parity.golden import GOLDEN, Case
 from nafnet_deploy.parity.run import Pictures, golden_cases
 
 
@@ -45,8 +45,8 @@ class GoldenSource:
     """A bundle's golden file: what the network answered when the bundle was made."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self.name, self.fixed = "golden", True
-        self._cases = [dataclasses.replace(case, name="golden") for case in golden_cases(bundle)]
+        self.name, self.fixed = GOLDEN, True
+        self._cases = [dataclasses.replace(case, name=GOLDEN) for case in golden_cases(bundle)]
 
     def cases(self, inputs: Sequence[Input]) -> list[Case]:
         """See `Source`."""

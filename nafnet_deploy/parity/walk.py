@@ -16,7 +16,7 @@ from nafnet_deploy.engines.driver import local_gpu
 from nafnet_deploy.engines.plan_choice import iterations_of
 from nafnet_deploy.engines.registry import ENGINES, open_engine
 from nafnet_deploy.environment import read_environment
-from nafnet_deploy.errors import MissingDependency
+from nafnet_deploy.errors import ConfigError, MissingDependency
 from nafnet_deploy.manifest import Bundle
 from nafnet_deploy.parity import chain
 from nafnet_deploy.parity.chain import ChainReport, Link, checked, not_checked
@@ -35,6 +35,8 @@ TILE, ORACLE_TILE = 96, 32
 """Side of the tiles of the self-tests (pixels); the oracle is slow."""
 ORACLE_LARGEST = 64
 """Side of the part of a user's picture that the oracle is given (pixels)."""
+
+GOLDEN_NOTE = "The golden file answers its own inputs only; with -m, the pictures of --images are compared here too."
 
 
 class OnPair(Protocol):
@@ -103,6 +105,8 @@ def run_chain(
     named = walk.try_engine(engine) if engine else ""
     pictures = picture_inputs(images, manifest) if images else []
     small = picture_inputs(images, manifest, ORACLE_LARGEST) if images and half else []
+    if full is not None and not half:
+        raise ConfigError(f"{bundle.graph.name} is fp32 itself.", "Leave --fp32 out, or name the fp16 bundle first.")
     base, reason = full_bundle(bundle, full) if half else (bundle, "")
     source: Source = NetworkSource(reference, n) if reference else GoldenSource(base or bundle)
     first, links = source.name, []
@@ -114,7 +118,12 @@ def run_chain(
             check_contract(base, opened := open_base(n))
             opened.close()
             inputs = [] if source.fixed else [*seeded_inputs(base.manifest), *pictures]
-            links.append(walk.compare(chain.EXPORT, source, inputs, open_base, range(1, n + 1), "fp32"))
+            note = (
+                "The golden file answers its own inputs only; -m takes the pictures too."
+                if source.fixed and images
+                else ""
+            )
+            links.append(walk.compare(chain.EXPORT, source, inputs, open_base, range(1, n + 1), "fp32", note))
             source = GraphSource("ONNX FP32 on onnxruntime cpu", open_base, n)
         except MissingDependency as error:
             reason = error.message.rstrip(".")
