@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,8 @@ from nafnet_deploy.cli.console import ENGINE_HELP, TRUST_HELP, progress, say, sh
 from nafnet_deploy.released import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from nafnet_deploy.errors import UsageError
+    from nafnet_deploy.manifest import ModelManifest
     from nafnet_deploy.parity.chain import ChainReport
     from nafnet_deploy.parity.run import Pictures
 
@@ -69,7 +74,7 @@ def parity(
         task = bar.add_task("parity", total=None)
         report = run_chain(
             found,
-            None if model is None else pytorch(model),
+            None if model is None else pytorch(model, found.manifest),
             full=None if fp32 is None else find_bundle(fp32),
             engine=engine,
             images=images,
@@ -79,30 +84,53 @@ def parity(
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
             on_pair=None if html is None else collector,
         )
-    if junit is not None:
-        _write(junit, as_junit(report))
-    if html is not None:
-        _write(html, page(report, collector.maps))
-    if json_out:
-        print(report.to_json(), end="")
-    else:
-        for table in tables(report):
-            show(table)
-    if not report:
+    unwritten = _write(junit, as_junit(report)) if junit else None
+    unwritten = (_write(html, page(report, collector.maps)) if html else None) or unwritten
+    try:
+        if json_out:
+            print(report.to_json(), end="", flush=True)
+        else:
+            for table in tables(report):
+                show(table)
+    except BrokenPipeError:
+        if report:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not report:  # exit code 5 whatever else is wrong: a reader who went away, a report that cannot be written
+        if unwritten is not None:
+            say(str(unwritten))
         raise ParityError(report.verdict(), _mend(report))
+    if unwritten is not None:
+        raise unwritten
     say(report.verdict())
 
 
-def pytorch(model: str) -> Pictures:
-    """A checkpoint's network in FP32 PyTorch, as the reference of a comparison."""
-    from nafnet_deploy.errors import MissingDependency
+def pytorch(model: str, manifest: ModelManifest) -> Pictures:
+    """A checkpoint's network in FP32 PyTorch, as the reference of a graph.
+
+    Raises:
+        ConfigError: it takes other pictures than the graph or has no iterations.
+        MissingDependency: torch is not installed.
+    """
+    from nafnet_deploy.errors import ConfigError, MissingDependency
 
     try:
         from nafnet_deploy.checkpoints.catalogue import load_model
         from nafnet_deploy.export.run import reference
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "torch", "export", "to run the network in PyTorch") from error
-    return reference(load_model(model).network())
+    checkpoint = load_model(model)
+    if manifest.iterations > 1 and not checkpoint.config.positions:
+        raise ConfigError(
+            f"{model} has nothing to iterate and {manifest.name} has {manifest.iterations} iterations.",
+            "Name the checkpoint that the graph was exported from.",
+        )
+    if checkpoint.config.channels != manifest.model.channels:
+        raise ConfigError(
+            f"{model} takes {checkpoint.config.channels} channels and {manifest.name} {manifest.model.channels}.",
+            "Name the checkpoint that the graph was exported from.",
+        )
+    return reference(checkpoint.network())
 
 
 def _mend(report: ChainReport) -> str:
@@ -125,7 +153,8 @@ def _check_place(path: Path | None) -> None:
         raise UsageError(f"{path} {what}.", "Give a file name in an existing folder.")
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, text: str) -> UsageError | None:
+    """Writes a report whole or not at all; the error where that fails."""
     from nafnet_deploy.errors import UsageError
 
     unfinished = path.with_name(path.name + ".part")
@@ -133,6 +162,8 @@ def _write(path: Path, text: str) -> None:
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(path)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise UsageError(f"{path} cannot be written: {error.strerror}.", "Choose another place.") from error
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        return UsageError(f"{path} cannot be written: {error.strerror}.", "Choose another place.")
     say(f"wrote {path}")
+    return None
