@@ -57,8 +57,9 @@ class Link:
 
     @property
     def drowned(self) -> tuple[int, ...]:
-        """Iterations that change the picture by no more than the error."""
-        return tuple(step.iteration for step in self.steps if step.useful is False)
+        """Iterations that change the picture by no more than the error, though the error is within the limits."""
+        failed = {row.iteration for row in self.failures}
+        return tuple(s.iteration for s in self.steps if s.useful is False and s.iteration not in failed)
 
     def fault(self) -> str:
         """The first failure in words; empty when there is none."""

@@ -16,7 +16,7 @@ from nafnet_deploy.parity.chain import ChainReport, Link
 from nafnet_deploy.parity.maps import DECADES, KINDS, ErrorMap, error_colours
 from nafnet_deploy.parity.plot import error_plot
 from nafnet_deploy.parity.report import size
-from nafnet_deploy.parity.tables import decibels, limit_text, lowest_psnr, scientific, worst
+from nafnet_deploy.parity.tables import decibels, limit_text, lowest_psnr, scientific, use_text, worst
 
 Maps = Mapping[tuple[str, str, int], ErrorMap]
 
@@ -37,6 +37,7 @@ p { margin: 6px 0; } .soft, figcaption, dt { color: var(--soft); }
 .card { border: 1px solid var(--line); border-radius: 8px; background: var(--card); padding: 12px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid var(--line); padding: 5px 10px 5px 0; text-align: left; vertical-align: top; }
+details td:not(:last-child) { white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; } .n { text-align: right; }
 svg { width: 100%; max-width: 760px; } svg text { font-size: 12px; fill: var(--soft); }
 .grid { stroke: var(--line); } line.limit { stroke: var(--ink); stroke-dasharray: 5 4; }
@@ -97,7 +98,6 @@ def _card(link: Link) -> str:
 
 
 def _section(link: Link, maps: Maps) -> str:
-    useful = {True: "yes", False: '<span class="skip">no: drowned in rounding</span>', None: "unknown"}
     steps = _table(
         ("Iteration", "Worst error", "Mean error", "Growth", "Change of picture", "Useful"),
         (
@@ -107,7 +107,7 @@ def _section(link: Link, maps: Maps) -> str:
                 scientific(step.error),
                 "-" if step.growth is None else f"x {step.growth:.2f}",
                 scientific(step.change),
-                useful[step.useful],
+                use_text(link, step) if step.useful else f'<span class="skip">{use_text(link, step)}</span>',
             )
             for step in link.steps
         ),
@@ -132,7 +132,7 @@ def _section(link: Link, maps: Maps) -> str:
                 decibels(row),
                 _verdict("pass" if row.difference.passed else "fail") + " " + escape(row.difference.fault),
             )
-            for row in link.rows
+            for row in sorted(link.rows, key=lambda row: row.difference.passed)  # what failed comes first
         ),
     )
     opened = " open" if link.failures else ""

@@ -8,6 +8,7 @@ from rich.table import Table
 from nafnet_deploy.parity.chain import FAIL, PASS, ChainReport, Link
 from nafnet_deploy.parity.compare import ParityRow
 from nafnet_deploy.parity.report import size
+from nafnet_deploy.parity.steps import Step
 
 MOST_FAILURES = 10
 """Failed comparisons that are listed; the other reports have all of them."""
@@ -56,6 +57,14 @@ def limit_text(link: Link) -> str:
     return text + (f", {limits.min_psnr:g} dB" if limits.min_psnr is not None else "")
 
 
+def use_text(link: Link, step: Step) -> str:
+    """Whether an iteration is of use, in words."""
+    if step.useful is None:
+        return "unknown"
+    drowned = "drowned in rounding" if step.iteration in link.drowned else "its error is too large"
+    return "yes" if step.useful else f"no: {drowned}"
+
+
 def _chain(report: ChainReport) -> Table:
     table = Table(
         title=f"Parity of {escape(report.model)}, {report.precision}", caption=escape("\n".join(report.remarks()))
@@ -78,7 +87,6 @@ def _steps(report: ChainReport) -> Table:
     for heading in ("Iteration", "Worst error", "Error", "Growth", "Change of the picture"):
         table.add_column(heading, justify="right")
     table.add_column("Useful")
-    useful = {True: "yes", False: "[yellow]no: drowned in rounding[/]", None: "unknown"}
     for link in report.links:
         for step in link.steps:
             table.add_row(
@@ -88,7 +96,7 @@ def _steps(report: ChainReport) -> Table:
                 scientific(step.error),
                 "-" if step.growth is None else f"x {step.growth:.2f}",
                 scientific(step.change),
-                useful[step.useful],
+                use_text(link, step) if step.useful else f"[yellow]{use_text(link, step)}[/]",
             )
     return table
 

@@ -174,6 +174,7 @@ def test_the_page_is_whole_and_loads_nothing(found: Found) -> None:
     assert reader.tags.count("svg") == sum(bool(link.rows) for link in report.links)
     assert reader.tags.count("figure") == len(maps)
     assert ("Passed: " if report else "Failed: ") in text
+    assert "drowned" not in text, "what failed did not drown in rounding"
 
 
 def test_every_kind_of_input_is_drawn_at_every_iteration(passed: Found) -> None:
