@@ -118,11 +118,7 @@ def run_chain(
             check_contract(base, opened := open_base(n))
             opened.close()
             inputs = [] if source.fixed else [*seeded_inputs(base.manifest), *pictures]
-            note = (
-                "The golden file answers its own inputs only; -m takes the pictures too."
-                if source.fixed and images
-                else ""
-            )
+            note = GOLDEN_NOTE if source.fixed and images else ""
             links.append(walk.compare(chain.EXPORT, source, inputs, open_base, range(1, n + 1), "fp32", note))
             source = GraphSource("ONNX FP32 on onnxruntime cpu", open_base, n)
         except MissingDependency as error:
