@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_iterations(manifest: ModelManifest, n: int) -> None:
-    """Refuses a number of iterations that the manifest's graph does not contain.
+    """Refuses a number of iterations that the manifest's graph does not contain; a split bundle takes any from 1.
 
     Raises:
         ConfigError: n is below 1.
@@ -20,7 +20,7 @@ def check_iterations(manifest: ModelManifest, n: int) -> None:
     """
     if n < 1:
         raise ConfigError(f"{n} iterations are impossible.", "Use --iters 1 or more.")
-    if n > manifest.iterations:
+    if n > manifest.iterations and not manifest.parts:
         raise EngineError(
             f"{n} iterations were asked for and the graph of {manifest.name} has {manifest.iterations}.",
             f"Make a longer one with: nafdeploy export --iters {n}"

@@ -87,7 +87,7 @@ def run_parity(
     name, rows = compare_engine(cases, open_at, steps, limits, on_progress)
     return ParityReport(
         model=manifest.name,
-        graph_sha256=manifest.sha256.get(".onnx", ""),
+        graph_sha256=manifest.graph_sha256,
         reference="golden" if reference is None else "pytorch",
         engine=name,
         precision=manifest.precision,

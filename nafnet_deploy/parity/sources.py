@@ -9,7 +9,7 @@ from typing import Protocol
 
 from nafnet_deploy.engines.base import Engine, restore_batch
 from nafnet_deploy.errors import ConfigError, EngineError
-from nafnet_deploy.manifest import Bundle, open_bundle
+from nafnet_deploy.manifest import Bundle, bundle_file, open_bundle
 from nafnet_deploy.parity.choice import Input
 from nafnet_deploy.parity.compare import EngineFactory
 from nafnet_deploy.parity.golden import GOLDEN, Case
@@ -85,7 +85,7 @@ def full_bundle(bundle: Bundle, given: Bundle | None) -> tuple[Bundle | None, st
     manifest = bundle.manifest
     if given is None:
         path = Path(str(bundle.graph).removesuffix("-fp16.onnx") + "-fp32.onnx")
-        if not path.is_file():
+        if not bundle_file(path, ".json").is_file():
             return None, "there is no fp32 bundle beside this fp16 one: name it with --fp32"
         found = open_bundle(path)
     else:

@@ -109,6 +109,8 @@ def static_test(bundle: Bundle, engine: Engine, open_with: Open, limits: Limits,
     manifest = bundle.manifest
     if any(isinstance(side, int) for side in manifest.inputs[0].shape[2:]) or manifest.model.channels != 3:
         return SelfTest(STATIC, "not checked", "the graph has one fixed shape, or takes no RGB picture")
+    if manifest.parts:
+        return SelfTest(STATIC, "not checked", "a split bundle has no single graph to fix")
     side = round_up(tile, manifest.size_multiple)
     try:
         fixed = fix_shape(bundle, (1, 3, side, side), folder)

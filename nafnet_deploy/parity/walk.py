@@ -159,7 +159,7 @@ def run_chain(
     last = next((link.engine for link in reversed(links) if link.engine), named)
     return ChainReport(
         model=manifest.name,
-        graph_sha256=manifest.sha256.get(".onnx", ""),
+        graph_sha256=manifest.graph_sha256,
         reference=first,
         engine=last,
         precision=manifest.precision,

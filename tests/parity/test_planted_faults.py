@@ -17,8 +17,9 @@ from nafnet_deploy.export.fold import ChannelNorm, fold
 from nafnet_deploy.export.precision import to_half
 from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.export.run import export_bundle
-from nafnet_deploy.manifest import Bundle
+from nafnet_deploy.manifest import Bundle, open_bundle
 from nafnet_deploy.parity.chain import ENGINE, EXPORT, FAIL, HALF, PASS, SKIPPED, ChainReport
+from nafnet_deploy.parity.tiles import STATIC
 from nafnet_deploy.parity.walk import run_chain
 from tests.export.half import CONFIG, NOTHING_WIDENED, amplify, half_graph, half_norm, ordinary
 from tests.parity import faults
@@ -136,3 +137,10 @@ def test_values_that_are_not_finite_are_a_failure_and_stop_the_blame_there(
     assert "permuted batch" in {test.name for test in report.failed_tests}
     assert PASS not in {test.verdict for test in report.self_tests}
     assert ChainReport.from_json(report.to_json()) == report
+
+
+def test_a_split_bundle_walks_the_chain_too(tiny_split: Path) -> None:
+    report = run_chain(open_bundle(tiny_split))
+    assert report, report.verdict()
+    assert report.graph_sha256 == open_bundle(tiny_split).manifest.graph_sha256
+    assert {test.name: test.verdict for test in report.self_tests}[STATIC] == SKIPPED
