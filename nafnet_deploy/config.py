@@ -15,6 +15,12 @@ from nafnet_deploy.errors import ConfigError
 
 ARCHITECTURES = ("nafnet", "nafnet-rr")
 POSITIONS = ("encoder", "middle", "decoder")
+GATES = ("simple", "swiglu", "geglu", "reglu")
+"""Activations that split the channels in two and multiply the halves."""
+ACTIVATIONS = ("gelu", "relu")
+"""Activations that keep the channels."""
+ATTENTIONS = ("sca", "ca", "eca", "none")
+NORMS = ("layer", "none")
 
 T = TypeVar("T")
 
@@ -43,6 +49,18 @@ class ModelConfig:
     """Shared NAFBlocks inside one reasoning unit, besides its own fusion layer; 0 is the leanest."""
     iterations: int = 1
     """Reasoning iterations N that the network was made for; any other N >= 1 works too."""
+    gate: str = "simple"
+    """The activation of both halves of a block. `simple` (x1 * x2), `swiglu` (x1 * silu(x2)), `geglu` (x1 * gelu(x2))
+    and `reglu` (x1 * relu(x2)) halve the channels; `gelu` and `relu` do not gate and keep them."""
+    attention: str = "sca"
+    """Channel attention of a block: `sca` (NAFNet's), `ca` (two layers, sigmoid), `eca` (1-D conv over the
+    channels, sigmoid) or `none`."""
+    norm: str = "layer"
+    """`layer` or `none`: whether blocks normalise what they read. Reasoning units always do."""
+    dw_expand: int = 2
+    """Channels of a block's depthwise conv over those of the block."""
+    ffn_expand: int = 2
+    """Channels of a block's feed-forward half over those of the block."""
 
     def __post_init__(self) -> None:
         def need(ok: bool, field: str, rule: str) -> None:
@@ -64,6 +82,19 @@ class ModelConfig:
         need(0.0 <= self.dropout < 1.0, "dropout", "it must lie in [0, 1)")
         need(self.iterations >= 1, "iterations", "it must be 1 or more")
         need(self.reasoning_blocks >= 0, "reasoning_blocks", "it must be 0 or more")
+        need(self.gate in GATES + ACTIVATIONS, "gate", f"choose from {', '.join(GATES + ACTIVATIONS)}")
+        need(self.attention in ATTENTIONS, "attention", f"choose from {', '.join(ATTENTIONS)}")
+        need(self.norm in NORMS, "norm", f"choose from {', '.join(NORMS)}")
+        need(self.dw_expand >= 1, "dw_expand", "it must be 1 or more")
+        need(self.ffn_expand >= 1, "ffn_expand", "it must be 1 or more")
+        for field in ("dw_expand", "ffn_expand"):
+            even = self.width * getattr(self, field) % 2 == 0
+            rule = f"gate {self.gate} cuts width times {field} ({getattr(self, field)}) in two, so that must be even"
+            need(even or self.gate in ACTIVATIONS, "width", rule)
+        if self.attention == "ca":
+            attended = self.width * self.dw_expand // (2 if self.gate in GATES else 1)
+            need(min(attended, self.width if self.positions else attended) >= 2, "width",
+                 "attention ca halves the channels, so it needs 2 or more of them")  # fmt: skip
         need(
             set(self.positions) <= set(POSITIONS) and len(set(self.positions)) == len(self.positions),
             "positions",

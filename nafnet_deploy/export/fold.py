@@ -4,8 +4,8 @@ Three identities, none of which changes what is computed beyond rounding:
 
 - LayerNorm's scale g and shift b go into the 1x1 conv behind it: W (g * x + b) + d = (W diag(g)) x + (W b + d).
 - beta and gamma, which scale a residual, go into the conv before them: beta * (W y + d) = (diag(beta) W) y + beta d.
-- a conv followed by SimpleGate is cut into two convs, one per half, whose outputs are multiplied: no Split node,
-  which ONNX Runtime's blocked convolution layout would have to leave and enter again.
+- a conv followed by a gate is cut into two convs, one per half, whose outputs are multiplied (the second after its
+  activation): no Split node, which ONNX Runtime's blocked convolution layout would have to leave and enter again.
 
 A module computes in the dtype of its convs: features are cast where they enter it, and statistics are taken in
 float32 (see `precision`). In a float32 network none of this leaves a trace.
@@ -22,7 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nafnet_deploy.export.attention import Attend
 from nafnet_deploy.models.blocks import NAFBlock
+from nafnet_deploy.models.gates import Gate
 from nafnet_deploy.models.layers import LayerNorm2d
 from nafnet_deploy.models.reasoning import ReasoningUnit
 
@@ -62,33 +64,29 @@ class ChannelNorm(nn.Module):
         return centred * torch.rsqrt(variance + self.eps)
 
 
-class GatedPair(nn.Module):
-    """A conv and its SimpleGate as two convs and a product: [B, c_in, H, W] -> [B, c_out / 2, H, W]."""
+class Gated(nn.Module):
+    """Convs in a row and the gate behind them, the two halves of the channels kept apart all the way.
 
-    def __init__(self, conv: nn.Conv2d, norm: LayerNorm2d | None = None) -> None:
+    [B, c_in, H, W] -> [B, c_out / 2, H, W]; with an activation that is no gate, c_out channels and one row of convs.
+
+    Args:
+        gate: the activation.
+        norm: the norm before the first conv; what is no LayerNorm has nothing to absorb.
+        convs: first a 1x1 conv, then depthwise ones.
+    """
+
+    def __init__(self, gate: Gate, norm: nn.Module, *convs: nn.Conv2d) -> None:
         super().__init__()
-        self.first, self.second = halves(conv if norm is None else absorb_norm(norm, conv))
+        self.gate = gate
+        row = [absorb_norm(norm, convs[0]) if isinstance(norm, LayerNorm2d) else convs[0], *convs[1:]]
+        parts = [halves(conv) for conv in row] if gate.halves else [(conv,) for conv in row]
+        self.first = nn.Sequential(*[part[0] for part in parts])
+        self.second = nn.Sequential(*[part[1] for part in parts if len(part) == 2])
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.first.weight.dtype)
+        x = x.to(next(self.parameters()).dtype)
         first: Tensor = self.first(x)
-        second: Tensor = self.second(x)
-        return first * second
-
-
-class GatedChain(nn.Module):
-    """1x1 conv, depthwise 3x3 conv and SimpleGate, the two halves of the channels kept apart all the way."""
-
-    def __init__(self, norm: LayerNorm2d, pointwise: nn.Conv2d, depthwise: nn.Conv2d) -> None:
-        super().__init__()
-        self.point_first, self.point_second = halves(absorb_norm(norm, pointwise))
-        self.depth_first, self.depth_second = halves(depthwise)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.point_first.weight.dtype)
-        first: Tensor = self.depth_first(self.point_first(x))
-        second: Tensor = self.depth_second(self.point_second(x))
-        return first * second
+        return self.gate.combine(first, self.second(x)) if self.gate.halves else self.gate.activate(first)
 
 
 class FoldedBlock(nn.Module):
@@ -96,16 +94,18 @@ class FoldedBlock(nn.Module):
 
     def __init__(self, block: NAFBlock) -> None:
         super().__init__()
-        self.norm1, self.norm2 = ChannelNorm(block.norm1), ChannelNorm(block.norm2)
-        self.mix = GatedChain(block.norm1, block.conv1, block.conv2)
-        self.attention = block.sca[1]
+        self.norm1, self.norm2 = (
+            ChannelNorm(n) if isinstance(n, LayerNorm2d) else n for n in (block.norm1, block.norm2)
+        )
+        self.mix = Gated(block.sg, block.norm1, block.conv1, block.conv2)
+        self.attend = Attend(block.attention, block.conv3.in_channels)
         self.project = scale_output(block.conv3, block.beta)
-        self.feed = GatedPair(block.conv4, block.norm2)
+        self.feed = Gated(block.sg, block.norm2, block.conv4)
         self.close = scale_output(block.conv5, block.gamma)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.mix(self.norm1(x))
-        x = x + self.project(y * self.attention(global_mean(y)))
+        x = x + self.project(self.attend(y))
         closed: Tensor = self.close(self.feed(self.norm2(x)))
         return x + closed
 
@@ -116,8 +116,8 @@ class FoldedUnit(nn.Module):
     def __init__(self, unit: ReasoningUnit) -> None:
         super().__init__()
         self.norm = ChannelNorm(unit.norm)
-        self.mix = GatedChain(unit.norm, unit.fuse, unit.mix)
-        self.attention = unit.sca[1]
+        self.mix = Gated(unit.sg, unit.norm, unit.fuse, unit.mix)
+        self.attend = Attend(unit.sca, unit.update.in_channels)
         self.blocks = nn.Sequential(*[FoldedBlock(b) for b in unit.blocks if isinstance(b, NAFBlock)])
         self.reasoning, self.gate = halves(unit.update)
         self.state: torch.dtype | None = None
@@ -126,7 +126,7 @@ class FoldedUnit(nn.Module):
     def step(self, x: Tensor, h: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """One iteration: (input, features, knowledge) -> (features, knowledge)."""
         z = self.mix(self.norm(torch.cat([h.to(k.dtype), k], dim=1)))
-        z = self.blocks((z * self.attention(global_mean(z))).to(x.dtype))
+        z = self.blocks(self.attend(z).to(x.dtype))
         k = k + torch.sigmoid(self.gate(z)) * (self.reasoning(z) - k)
         return (x.to(k.dtype) + k).to(x.dtype), k
 
@@ -138,11 +138,6 @@ class FoldedUnit(nn.Module):
             h, k = self.step(x, h, k)
             results.append(h)
         return results
-
-
-def global_mean(x: Tensor) -> Tensor:
-    """Mean over height and width in float32, as the pooling operator that blocked layouts know."""
-    return F.adaptive_avg_pool2d(x.float(), 1).to(x.dtype)
 
 
 def absorb_norm(norm: LayerNorm2d, conv: nn.Conv2d) -> nn.Conv2d:

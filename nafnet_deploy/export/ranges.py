@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nafnet_deploy.errors import ExportError
-from nafnet_deploy.export.fold import ChannelNorm, FoldedBlock, FoldedUnit, GatedChain, GatedPair
+from nafnet_deploy.export.attention import Attend
+from nafnet_deploy.export.fold import ChannelNorm, FoldedBlock, FoldedUnit, Gated
 from nafnet_deploy.models.registry import picture
 
 HALF_MAX = 65504.0
@@ -163,20 +164,22 @@ class _Recorder:
             for weight in module.parameters():
                 self._hold("weight", float(weight.abs().max()), name)
             after(self._output("conv output", name))
-        elif isinstance(module, GatedChain | GatedPair):
+        elif isinstance(module, Gated):
             after(self._output("gate product", name))
+        elif isinstance(module, Attend) and module.scale is not None:
+            module.scale.register_forward_pre_hook(self._input("channel mean", name))
         elif isinstance(module, ChannelNorm):
             before(self._input("norm input"))
             before(self._deviation)
         elif isinstance(module, FoldedBlock):
-            before(self._input(TRUNK, TRUNK))
+            # without a norm the block's own convs read the trunk as it is
+            readers = (TRUNK,) if isinstance(module.norm1, ChannelNorm) else (TRUNK, name)
+            before(self._input(TRUNK, *readers))
             after(self._output(TRUNK, TRUNK))
-            module.norm2.register_forward_pre_hook(self._input(TRUNK, TRUNK))
-            module.attention.register_forward_pre_hook(self._input("channel mean", name))
+            module.norm2.register_forward_pre_hook(self._input(TRUNK, *readers))
             module.project.register_forward_pre_hook(self._input("attended product", name, f"{name}.project"))
             module.close.register_forward_pre_hook(self._input("gate product", f"{name}.close"))
         elif isinstance(module, FoldedUnit):
-            module.attention.register_forward_pre_hook(self._input("channel mean", name))
             module.blocks.register_forward_pre_hook(self._input("attended product", name, TRUNK))
             self._watch_steps(module)
 

@@ -27,14 +27,6 @@ class LayerNorm2d(nn.Module):
         return y.permute(0, 3, 1, 2).to(x.dtype)
 
 
-class SimpleGate(nn.Module):
-    """Splits the channels in two and multiplies the halves: [B, 2c, H, W] -> [B, c, H, W]."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        a, b = x.chunk(2, dim=1)
-        return a * b
-
-
 class GlobalMean(nn.Module):
     """Mean over height and width, summed in float32: [B, c, H, W] -> [B, c, 1, 1]."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from nafnet_deploy.config import ModelConfig
-from nafnet_deploy.models.blocks import NAFBlock
+from nafnet_deploy.models.blocks import NAFBlock, Parts
 
 
-def stage(channels: int, blocks: int, dropout: float) -> nn.Sequential:
+def stage(channels: int, blocks: int, config: ModelConfig) -> nn.Sequential:
     """`blocks` NAFBlocks in a row."""
-    return nn.Sequential(*[NAFBlock(channels, dropout) for _ in range(blocks)])
+    return nn.Sequential(*[NAFBlock(channels, config.dropout, Parts.of(config)) for _ in range(blocks)])
 
 
 class NAFNet(nn.Module):
@@ -29,14 +29,14 @@ class NAFNet(nn.Module):
         self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
         self.decoders, self.ups = nn.ModuleList(), nn.ModuleList()
         for blocks in config.encoder_blocks:
-            self.encoders.append(stage(c, blocks, config.dropout))
+            self.encoders.append(stage(c, blocks, config))
             self.downs.append(nn.Conv2d(c, 2 * c, 2, stride=2))
             c *= 2
-        self.middle_blks = stage(c, config.middle_blocks, config.dropout)
+        self.middle_blks = stage(c, config.middle_blocks, config)
         for blocks in config.decoder_blocks:
             self.ups.append(nn.Sequential(nn.Conv2d(c, 2 * c, 1, bias=False), nn.PixelShuffle(2)))
             c //= 2
-            self.decoders.append(stage(c, blocks, config.dropout))
+            self.decoders.append(stage(c, blocks, config))
 
     def forward(self, x: Tensor) -> Tensor:
         features, skips = self.intro(x), []

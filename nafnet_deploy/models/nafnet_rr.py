@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.models.blocks import Parts
 from nafnet_deploy.models.nafnet import NAFNet
 from nafnet_deploy.models.reasoning import ReasoningUnit
 
@@ -24,7 +25,10 @@ class NAFNetRR(NAFNet):
         coarsest = config.width * 2 ** (levels - 1)
         channels = {"encoder": coarsest, "middle": 2 * coarsest, "decoder": coarsest}
         self.reasoning = nn.ModuleDict(
-            {p: ReasoningUnit(channels[p], config.reasoning_blocks, config.dropout) for p in config.positions}
+            {
+                p: ReasoningUnit(channels[p], config.reasoning_blocks, config.dropout, Parts.of(config))
+                for p in config.positions
+            }
         )
 
     def forward(self, x: Tensor, iters: int | None = None) -> Tensor:
