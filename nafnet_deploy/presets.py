@@ -48,6 +48,14 @@ GOPRO_W32 = ModelConfig(width=32, encoder_blocks=(1, 1, 1, 28), middle_blocks=1,
 SIDD_W32 = ModelConfig(width=32, encoder_blocks=(2, 2, 4, 8), middle_blocks=12, decoder_blocks=(2, 2, 2, 2))
 GOPRO_W64 = dataclasses.replace(GOPRO_W32, width=64)
 SIDD_W64 = dataclasses.replace(SIDD_W32, width=64)
+# The ablations of the same paper: figure 3c (the published files expand the depthwise conv only at width 64), and
+# figure 3b. PlainNet was not published; it keeps beta and gamma, as the other two blocks have them.
+_BASELINE = {"gate": "gelu", "attention": "ca"}
+BASELINE_GOPRO_W32 = dataclasses.replace(GOPRO_W32, dw_expand=1, **_BASELINE)
+BASELINE_SIDD_W32 = dataclasses.replace(SIDD_W32, dw_expand=1, **_BASELINE)
+BASELINE_GOPRO_W64 = dataclasses.replace(GOPRO_W64, **_BASELINE)
+BASELINE_SIDD_W64 = dataclasses.replace(SIDD_W64, **_BASELINE)
+PLAINNET_W32 = dataclasses.replace(SIDD_W32, gate="relu", attention="none", norm="none", dw_expand=1)
 
 PRESETS = {
     "nafnet-gopro-w32": Preset(GOPRO_W32, "deblurring", "published NAFNet, GoPro motion blur, width 32"),
@@ -55,6 +63,11 @@ PRESETS = {
     "nafnet-reds-w64": Preset(GOPRO_W64, "deblurring", "published NAFNet, REDS video blur and JPEG, width 64"),
     "nafnet-sidd-w32": Preset(SIDD_W32, "denoising", "published NAFNet, SIDD smartphone noise, width 32"),
     "nafnet-sidd-w64": Preset(SIDD_W64, "denoising", "published NAFNet, SIDD smartphone noise, width 64"),
+    "baseline-gopro-w32": Preset(BASELINE_GOPRO_W32, "deblurring", "published Baseline, GoPro motion blur, width 32"),
+    "baseline-gopro-w64": Preset(BASELINE_GOPRO_W64, "deblurring", "published Baseline, GoPro motion blur, width 64"),
+    "baseline-sidd-w32": Preset(BASELINE_SIDD_W32, "denoising", "published Baseline, SIDD smartphone noise, width 32"),
+    "baseline-sidd-w64": Preset(BASELINE_SIDD_W64, "denoising", "published Baseline, SIDD smartphone noise, width 64"),
+    "plainnet-w32": Preset(PLAINNET_W32, "", "PlainNet of the NAFNet paper: convs and ReLU alone, width 32"),
     "light": Preset(LIGHT, "", "NAFNet-RR, width 32, reasoning in the middle"),
     "medium": Preset(MEDIUM, "", "NAFNet-RR, width 64, reasoning in middle and decoder"),
     "heavy": Preset(HEAVY, "", "NAFNet-RR, width 128, reasoning in encoder, middle and decoder"),

@@ -1,4 +1,4 @@
-"""Reader of the published `.pth` checkpoints of NAFNet; the configuration is found from names and shapes."""
+"""Reader of the published `.pth` checkpoints of NAFNet and its Baseline; names and shapes tell which network it is."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from nafnet_deploy.checkpoints.store import Checkpoint, check_fit
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import CheckpointError, ConfigError
 from nafnet_deploy.manifest import sha256_of
+from nafnet_deploy.models.attention import KINDS
 
 CONTAINERS = ("params_ema", "params", "model_state_dict", "state_dict", "model", "net")
 """Keys under which training codes put the weights; averaged weights first, as their authors evaluate them."""
@@ -100,17 +101,16 @@ def find_weights(loaded: Any, path: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def infer_config(weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
-    """The NAFNet that a state dict belongs to: blocks counted per stage, width and channels from `intro`.
+    """The network that a state dict belongs to: blocks counted per stage, width and channels from `intro`, and what
+    the blocks are made of from the first of them.
+
+    The gates have no weights: a checkpoint whose convs halve the channels is taken for `simple`, and one whose convs
+    do not for `gelu` (the Baseline), or for `relu` where norm and attention are absent too (PlainNet).
 
     Raises:
         CheckpointError: the weights belong to another network, or a block is missing.
     """
     names = list(weights)
-    if any(".se." in name for name in names) and any(name.startswith("middle_blks.") for name in names):
-        raise CheckpointError(
-            f"{path} is the Baseline ablation of NAFNet (channel attention, keys `se.`); this version reads NAFNet.",
-            "Take a checkpoint whose name begins with NAFNet.",
-        )
     intro = weights.get("intro.weight")
     starts = ("ending.weight", "downs.0.weight", "ups.0.0.weight")
     if intro is None or intro.dim() != 4 or any(k not in weights for k in starts):
@@ -129,9 +129,30 @@ def infer_config(weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
             encoder_blocks=tuple(blocks(f"encoders.{level}") for level in range(levels)),
             middle_blocks=blocks("middle_blks"),
             decoder_blocks=tuple(blocks(f"decoders.{level}") for level in range(levels)),
+            **_parts(weights),
         )
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error.message} {error.mend}", "The file is damaged.") from error
+
+
+def _parts(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The fields of `ModelConfig` that the first block tells; none where there is no block or it is damaged."""
+    first = next((m[1] for k in weights if (m := re.match(r"(\w+\.(?:\d+\.)?\d+\.)conv1\.weight$", k))), None)
+    convs = [weights.get(f"{first}conv{i}.weight") for i in (1, 3, 4)]
+    if first is None or any(conv is None or conv.dim() != 4 or 0 in conv.shape for conv in convs):
+        return {}
+    mix, project, feed = (tuple(conv.shape) for conv in convs if conv is not None)
+    own = {name.removeprefix(first).partition(".")[0] for name in weights if name.startswith(first)}
+    attention = next((kind for kind, (name, _) in KINDS.items() if name in own), "none")
+    norm = "layer" if "norm1" in own else "none"
+    bare = attention == norm == "none"
+    return {
+        "gate": "simple" if project[1] < mix[0] else "relu" if bare else "gelu",
+        "attention": attention,
+        "norm": norm,
+        "dw_expand": mix[0] // mix[1],
+        "ffn_expand": feed[0] // feed[1],
+    }
 
 
 def _count(numbers: Iterable[str], path: Path, stage: str) -> int:
