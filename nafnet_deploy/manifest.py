@@ -86,6 +86,8 @@ class ModelManifest:
     """Largest magnitude per class of tensors when the network stops after iteration 1..N; empty when not scanned."""
     calibration: str = ""
     """The pictures over which `ranges` were taken; empty when not scanned."""
+    tlc: int = 0
+    """Side of the window (pixels of the picture) of the graph's local means; 0 where its means are global."""
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:

@@ -50,11 +50,10 @@ GOPRO_W64 = dataclasses.replace(GOPRO_W32, width=64)
 SIDD_W64 = dataclasses.replace(SIDD_W32, width=64)
 # The ablations of the same paper: figure 3c (the published files expand the depthwise conv only at width 64), and
 # figure 3b. PlainNet was not published; it keeps beta and gamma, as the other two blocks have them.
-_BASELINE = {"gate": "gelu", "attention": "ca"}
-BASELINE_GOPRO_W32 = dataclasses.replace(GOPRO_W32, dw_expand=1, **_BASELINE)
-BASELINE_SIDD_W32 = dataclasses.replace(SIDD_W32, dw_expand=1, **_BASELINE)
-BASELINE_GOPRO_W64 = dataclasses.replace(GOPRO_W64, **_BASELINE)
-BASELINE_SIDD_W64 = dataclasses.replace(SIDD_W64, **_BASELINE)
+BASELINE_GOPRO_W32 = dataclasses.replace(GOPRO_W32, gate="gelu", attention="ca", dw_expand=1)
+BASELINE_SIDD_W32 = dataclasses.replace(SIDD_W32, gate="gelu", attention="ca", dw_expand=1)
+BASELINE_GOPRO_W64 = dataclasses.replace(GOPRO_W64, gate="gelu", attention="ca")
+BASELINE_SIDD_W64 = dataclasses.replace(SIDD_W64, gate="gelu", attention="ca")
 PLAINNET_W32 = dataclasses.replace(SIDD_W32, gate="relu", attention="none", norm="none", dw_expand=1)
 
 PRESETS = {

@@ -26,6 +26,10 @@ def export(
     fp32_trunk: bool | None = typer.Option(
         None, "--fp32-trunk", help="Keep an fp16 graph's residual trunk in float32: closer, more memory traffic."
     ),
+    tlc: int | None = typer.Option(
+        None,
+        help="Window of local means in place of global ones, e.g. 384 (1.5 times the training crops). [default: 0]",
+    ),
     opset: int | None = typer.Option(None, help="ONNX operator set, 18 or newer. [default: 18]"),
     out: str | None = typer.Option(None, "-o", "--out", help="Folder, or a name ending with .onnx. [default: export]"),
     recipe: Path | None = typer.Option(None, help="TOML recipe; the options above win over it."),
@@ -50,6 +54,7 @@ def export(
             "precision": precision,
             "calibrate": None if calibrate is None else str(calibrate),
             "fp32_trunk": fp32_trunk,
+            "tlc": tlc,
             "opset": opset,
             "output": out,
         },
@@ -67,6 +72,7 @@ def export(
     say(
         f"{bundle.graph} ({bundle.graph.stat().st_size / 1e6:.1f} MB): {manifest.iterations} iterations, "
         f"{manifest.precision}, opset {manifest.opset}"
+        + (f", local means over {manifest.tlc} pixels" if manifest.tlc else "")
     )
     for line in warnings:
         say(f"warning: {line}")

@@ -38,7 +38,7 @@ def parity(
         task = bar.add_task("parity", total=None)
         report = run_parity(
             found,
-            None if model is None else pytorch(model),
+            None if model is None else pytorch(model, found.manifest.tlc),
             iterations=None if only is None else (only,),
             engine=engine,
             trust=trust_engine,
@@ -53,13 +53,15 @@ def parity(
     say(report.verdict())
 
 
-def pytorch(model: str) -> Pictures:
-    """A checkpoint's network in FP32 PyTorch, as the reference of a comparison."""
+def pytorch(model: str, tlc: int) -> Pictures:
+    """A checkpoint's network in FP32 PyTorch with that window of local means, as the reference of a comparison."""
     from nafnet_deploy.errors import MissingDependency
 
     try:
         from nafnet_deploy.checkpoints.catalogue import load_model
         from nafnet_deploy.export.run import reference
+        from nafnet_deploy.models.local_means import localise
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "torch", "export", "to run the network in PyTorch") from error
-    return reference(load_model(model).network())
+    checkpoint = load_model(model)
+    return reference(localise(checkpoint.network(), checkpoint.config, tlc))

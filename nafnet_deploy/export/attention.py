@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nafnet_deploy.models.attention import ChannelConv, NoAttention
+from nafnet_deploy.models.layers import GlobalMean, local_mean
 
 
 class Attend(nn.Module):
@@ -21,12 +22,19 @@ class Attend(nn.Module):
         super().__init__()
         self.scale: nn.Module | None = None
         """From means to scales, [B, c, 1, 1]; None where there is no attention."""
+        self.window = 0
+        """Side of the window of local means in pixels of this map; 0 for global means."""
         if not isinstance(attention, NoAttention):
-            _, *layers = attention.children()  # the pool comes first
+            pool, *layers = attention.children()
+            assert isinstance(pool, GlobalMean)
+            self.window = pool.window
             self.scale = nn.Sequential(*[as_matrix(m, channels) if isinstance(m, ChannelConv) else m for m in layers])
 
     def forward(self, y: Tensor) -> Tensor:
-        return y if self.scale is None else y * self.scale(global_mean(y))
+        if self.scale is None:
+            return y
+        scale: Tensor = self.scale(local_mean(y.float(), self.window).to(y.dtype) if self.window else global_mean(y))
+        return y * scale
 
 
 def global_mean(x: Tensor) -> Tensor:

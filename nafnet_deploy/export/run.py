@@ -24,6 +24,7 @@ from nafnet_deploy.export.ranges import Ranges, scan
 from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.export.unroll import OUTPUT, iteration_values, to_onnx
 from nafnet_deploy.manifest import Bundle, ModelManifest, bundle_file, open_bundle, sha256_of
+from nafnet_deploy.models.local_means import localise
 from nafnet_deploy.models.registry import padding_mode, pictures, tile_overlap
 from nafnet_deploy.parity.golden import Case, write_golden
 from nafnet_deploy.parity.inputs import natural_batch, parity_shapes
@@ -51,7 +52,7 @@ def export_bundle(
         on_warning: told each part that an fp16 graph keeps in float32 because its values come near half's limit.
 
     Raises:
-        ConfigError: iterations or a size that the network does not take.
+        ConfigError: iterations, a size or a window of TLC that the network does not take.
         ExportError: the exporter failed, or the graph does not compute what the network computes.
         UsageError: the target folder cannot be written, or the pictures of `calibrate` cannot be read.
     """
@@ -71,7 +72,7 @@ def export_bundle(
         raise UsageError(f"{target.parent} cannot be written: {error.strerror}.", "Choose another -o.") from error
     with scratch as folder:
         draft = Path(folder) / target.name
-        network = checkpoint.network()
+        network = localise(checkpoint.network(), config, recipe.tlc)
         module, half = fold(network), None
         if recipe.precision == "fp16":
             on_stage("scan ranges")
@@ -109,7 +110,7 @@ def export_bundle(
 
 
 def target_path(checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -> Path:
-    """Where the graph goes: `<folder>/<model>-n<N>-<shape>-<precision>.onnx`, or the name that was asked for."""
+    """Where the graph goes: the name asked for, or `<folder>/<model>-n<N>-<shape>[-tlc<window>]-<precision>.onnx`."""
     output = Path(recipe.output)
     if output.suffix == ".onnx":
         return output
@@ -119,7 +120,8 @@ def target_path(checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -
     size = recipe.size()
     place = "dynamic" if size is None else f"{size[0]}x{size[1]}"
     batch = "" if recipe.batch in ("dynamic", 1) else f"-b{recipe.batch}"
-    return output / f"{name}-n{iterations}-{place}{batch}-{recipe.precision}.onnx"
+    local = f"-tlc{recipe.tlc}" if recipe.tlc else ""
+    return output / f"{name}-n{iterations}-{place}{batch}{local}-{recipe.precision}.onnx"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,4 +203,5 @@ def _manifest(
         half_share=graph.half_share(model, sizes),
         ranges=half.ranges.classes if half else {},
         calibration=half.calibration if half else "",
+        tlc=recipe.tlc,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import product
 from pathlib import Path
 
@@ -64,13 +65,14 @@ def test_checkpoint_becomes_a_graph_that_agrees_with_the_formulas(name: str, rea
 
 @pytest.mark.parametrize("name", PARTS)
 def test_half_graph_is_typed_and_stays_above_60_db(name: str) -> None:
-    checkpoint = checkpoint_of(name, reasoning=True)
+    config = dataclasses.replace(variant(name, reasoning=True), positions=("middle",))
+    network = stir(seeded(config)).eval()
     x = natural_batch((1, 3, 16, 16), 1)
-    folded = fold(checkpoint.network())
-    model = half_graph(to_half(folded, plan_half(scan(folded, [x], 2))), checkpoint.config, 2, 16)
+    folded = fold(network)
+    model = half_graph(to_half(folded, plan_half(scan(folded, [x], 1))), config, 1, 16)
     types_of(model)
     assert half_share(model, {}) > 0.8
-    expected = restore(checkpoint.config, checkpoint.weights, torch.from_numpy(x), 2).numpy()
+    expected = restore(config, network.state_dict(), torch.from_numpy(x), 1).numpy()
     assert psnr(run_half(model, x), expected) > 60
 
 
