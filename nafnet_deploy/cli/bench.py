@@ -27,12 +27,12 @@ MAX_PAUSE = 60
 
 def bench(
     model: str = typer.Argument(DEFAULT_MODEL, help="Released model, checkpoint or preset (needs torch), or .onnx."),
-    iters: int | None = typer.Option(None, help="Largest N; 1 to N are timed. [default: 5, or all that an .onnx has]"),
+    iters: int | None = typer.Option(None, help="Largest N; 1 to N are timed. (default: 5, or all that an .onnx has)"),
     imgsz: str = typer.Option("256", help="256 or HxW (pixels)."),
     runs: int = typer.Option(20, help="Timed rounds per N; in each round every engine takes a turn."),
     warmup: int = typer.Option(3, help="Untimed rounds before them."),
     pause: float = typer.Option(0.3, help="Seconds of rest before each turn, until the last engine's threads sleep."),
-    threads: int | None = typer.Option(None, help="CPU threads of every engine. [default: one per core]"),
+    threads: int | None = typer.Option(None, help="CPU threads of every engine. (default: one per core)"),
     engine: str = typer.Option("onnxruntime", help=ENGINE_HELP),
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
     json_out: bool = typer.Option(False, "--json", help="Print the report as JSON on stdout."),

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 def build(
     bundle: str = typer.Argument(DEFAULT_MODEL, help="A released model or an exported .onnx file."),
-    target: str | None = typer.Option(None, help="tensorrt-rtx or tensorrt. [default: tensorrt-rtx]"),
+    target: str | None = typer.Option(None, help="tensorrt-rtx or tensorrt. (default: tensorrt-rtx)"),
     gpu: str | None = typer.Option(
-        None, help="sm86, a list sm86,sm89, or portable. [default: portable; for tensorrt this machine's]"
+        None, help="sm86, a list sm86,sm89, or portable. (default: portable; for tensorrt this machine's)"
     ),
-    min_shape: str | None = typer.Option(None, help="Smallest input, HxW or BxHxW. [default: one size multiple]"),
-    opt_shape: str | None = typer.Option(None, help="The input to be fastest at. [default: 256x256]"),
-    max_shape: str | None = typer.Option(None, help="Largest input. [default: 1080x1920]"),
+    min_shape: str | None = typer.Option(None, help="Smallest input, HxW or BxHxW. (default: one size multiple)"),
+    opt_shape: str | None = typer.Option(None, help="The input to be fastest at. (default: 256x256)"),
+    max_shape: str | None = typer.Option(None, help="Largest input. (default: 1080x1920)"),
     workspace: int | None = typer.Option(None, help="Upper bound on the plan's scratch memory (MiB)."),
     gpu_memory: float | None = typer.Option(None, help="Memory of the GPU that will run it (GiB)."),
     timing_cache: str | None = typer.Option(None, help="File that keeps TensorRT's timings from build to build."),
-    iters: int | None = typer.Option(None, help="Reasoning iterations N in the plan. [default: the model's]"),
+    iters: int | None = typer.Option(None, help="Reasoning iterations N in the plan. (default: the model's)"),
     recipe: Path | None = typer.Option(None, help="TOML recipe, e.g. engines/rtx-3090.toml; options win over it."),
     out: str | None = typer.Option(None, "-o", "--out", help="Folder, or a name ending with .engine. [engines]"),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be built and stop."),

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 def compare(
     source: Path = typer.Argument(..., metavar="IMAGE", help="A picture."),
-    out: Path | None = typer.Option(None, "-o", "--out", help="File or folder of the result. [default: beside IMAGE]"),
+    out: Path | None = typer.Option(None, "-o", "--out", help="File or folder of the result. (default: beside IMAGE)"),
     model: str = typer.Option(DEFAULT_MODEL, "-m", "--model", help="A released model or an exported .onnx file."),
     clean: Path | None = typer.Option(None, help="What IMAGE should look like, for PSNR."),
     sigma: float | None = typer.Option(
         None, help="Gaussian noise to add to IMAGE, in steps of 255; IMAGE itself is then the reference."
     ),
     seed: int = typer.Option(0, help="Seed of the noise."),
-    iters: int | None = typer.Option(None, help="Largest N; 1 to N are shown. [default: all of the graph]"),
-    crop: str | None = typer.Option(None, help="X,Y,W,H of the part to show (pixels). [default: the most changed]"),
-    threads: int | None = typer.Option(None, help="CPU threads. [default: one per core]"),
+    iters: int | None = typer.Option(None, help="Largest N; 1 to N are shown. (default: all of the graph)"),
+    crop: str | None = typer.Option(None, help="X,Y,W,H of the part to show (pixels). (default: the most changed)"),
+    threads: int | None = typer.Option(None, help="CPU threads. (default: one per core)"),
     engine: str = typer.Option("auto", help=ENGINE_HELP),
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
 ) -> None:

@@ -13,7 +13,7 @@ from nafnet_deploy.released import DEFAULT_MODEL
 def demo(
     out: Path = typer.Option(Path("demo"), "-o", "--out", help="Folder of the pictures."),
     model: str = typer.Option(DEFAULT_MODEL, "-m", "--model", help="A released model or an exported .onnx file."),
-    iters: int | None = typer.Option(None, help="Reasoning iterations N. [default: the model's]"),
+    iters: int | None = typer.Option(None, help="Reasoning iterations N. (default: the model's)"),
     sigma: float = typer.Option(25.0, help="Noise level, in steps of 255."),
 ) -> None:
     """Add noise to a sample photograph, restore it, and put both side by side."""

@@ -19,11 +19,11 @@ def evaluate(
     clean: Path = typer.Option(..., help="Folder of clean pictures."),
     degraded: Path | None = typer.Option(None, help="Folder of degraded pictures with the stems of the clean ones."),
     sigma: float | None = typer.Option(
-        None, help="Without --degraded: Gaussian noise that is added, in steps of 255. [default: 25]"
+        None, help="Without --degraded: Gaussian noise that is added, in steps of 255. (default: 25)"
     ),
     seed: int = typer.Option(0, help="Seed of the noise."),
-    iters: int | None = typer.Option(None, help="Largest N; 1 to N are evaluated. [default: all of the graph]"),
-    threads: int | None = typer.Option(None, help="CPU threads. [default: one per core]"),
+    iters: int | None = typer.Option(None, help="Largest N; 1 to N are evaluated. (default: all of the graph)"),
+    threads: int | None = typer.Option(None, help="CPU threads. (default: one per core)"),
     engine: str = typer.Option("onnxruntime", help=ENGINE_HELP),
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
     pictures: bool = typer.Option(False, "--pictures", help="Print a table of every picture as well."),

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def export(
-    model: str | None = typer.Argument(None, help="Checkpoint, released model or preset. [default: denoise-light]"),
-    iters: int | None = typer.Option(None, help="Reasoning iterations N to unroll. [default: the checkpoint's]"),
-    imgsz: str | None = typer.Option(None, help="256, HxW or dynamic. [default: dynamic]"),
-    batch: str | None = typer.Option(None, help="A number or dynamic. [default: dynamic]"),
-    precision: str | None = typer.Option(None, help="fp32, or fp16 with float32 islands. [default: fp32]"),
+    model: str | None = typer.Argument(None, help="Checkpoint, released model or preset. (default: denoise-light)"),
+    iters: int | None = typer.Option(None, help="Reasoning iterations N to unroll. (default: the checkpoint's)"),
+    imgsz: str | None = typer.Option(None, help="256, HxW or dynamic. (default: dynamic)"),
+    batch: str | None = typer.Option(None, help="A number or dynamic. (default: dynamic)"),
+    precision: str | None = typer.Option(None, help="fp32, or fp16 with float32 islands. (default: fp32)"),
     calibrate: Path | None = typer.Option(
         None, help="Folder of pictures over which an fp16 export looks for values that half cannot hold."
     ),
@@ -28,10 +28,10 @@ def export(
     ),
     tlc: int | None = typer.Option(
         None,
-        help="Window of local means in place of global ones, e.g. 384 (1.5 times the training crops). [default: 0]",
+        help="Window of local means in place of global ones, e.g. 384 (1.5 times the training crops). (default: 0)",
     ),
-    opset: int | None = typer.Option(None, help="ONNX operator set, 18 or newer. [default: 18]"),
-    out: str | None = typer.Option(None, "-o", "--out", help="Folder, or a name ending with .onnx. [default: export]"),
+    opset: int | None = typer.Option(None, help="ONNX operator set, 18 or newer. (default: 18)"),
+    out: str | None = typer.Option(None, "-o", "--out", help="Folder, or a name ending with .onnx. (default: export)"),
     recipe: Path | None = typer.Option(None, help="TOML recipe; the options above win over it."),
 ) -> None:
     """Export a network as an ONNX graph with its recurrence unrolled, and prove the graph."""

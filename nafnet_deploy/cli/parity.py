@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 def parity(
     bundle: str = typer.Argument(DEFAULT_MODEL, help="A released model or an exported .onnx file."),
     model: str | None = typer.Option(
-        None, "-m", "--model", help="Checkpoint to compare with, in PyTorch. [default: the bundle's golden file]"
+        None, "-m", "--model", help="Checkpoint to compare with, in PyTorch. (default: the bundle's golden file)"
     ),
     engine: str | None = typer.Option(
         None,
         help=f"{ENGINE_HELP} Here also oracle: the graph in exactly its own arithmetic, slow. "
-        "[default: onnxruntime, oracle for an fp16 graph]",
+        "(default: onnxruntime, oracle for an fp16 graph)",
     ),
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
     json_out: bool = typer.Option(False, "--json", help="Print the report as JSON on stdout."),

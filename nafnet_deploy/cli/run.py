@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def run(
     source: Path = typer.Argument(..., metavar="IMAGE|DIR", help="A picture, or a folder of pictures."),
-    out: Path | None = typer.Option(None, "-o", "--out", help="File or folder of the result. [default: beside IMAGE]"),
+    out: Path | None = typer.Option(None, "-o", "--out", help="File or folder of the result. (default: beside IMAGE)"),
     model: str = typer.Option(DEFAULT_MODEL, "-m", "--model", help="A released model or an exported .onnx file."),
-    iters: int | None = typer.Option(None, help="Reasoning iterations N. [default: the model's]"),
+    iters: int | None = typer.Option(None, help="Reasoning iterations N. (default: the model's)"),
     tile: str = typer.Option("auto", help="auto, off, or the side of a square tile in pixels."),
-    overlap: int | None = typer.Option(None, help="Pixels that tiles share. [default: the model's]"),
-    threads: int | None = typer.Option(None, help="CPU threads. [default: one per core]"),
+    overlap: int | None = typer.Option(None, help="Pixels that tiles share. (default: the model's)"),
+    threads: int | None = typer.Option(None, help="CPU threads. (default: one per core)"),
     engine: str = typer.Option("auto", help=ENGINE_HELP),
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
 ) -> None:

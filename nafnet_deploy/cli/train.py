@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Path = typer.Argument(..., help="A training recipe (TOML)."),
-    out: Path | None = typer.Option(None, "-o", "--out", help="Folder of the run. [default: runs/NAME]"),
+    out: Path | None = typer.Option(None, "-o", "--out", help="Folder of the run. (default: runs/NAME)"),
     resume: bool = typer.Option(False, "--resume", help="Go on from the last checkpoint of the folder."),
     override: list[str] = typer.Option([], "--set", help="Change a key of the recipe: --set schedule.steps=2000"),
 ) -> None:
