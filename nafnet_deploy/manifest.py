@@ -89,6 +89,9 @@ class ModelManifest:
     tlc: int = 0
     """Side of the window (pixels of the picture) of the graph's local means; 0 where its means are global."""
 
+    activation_bytes_per_column: float = 0.0
+    """Further bytes per pixel for every column of the input, where a network attends along whole rows."""
+
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ConfigError(

@@ -1,7 +1,8 @@
 """The networks written once more from their formulas, on a state dict, without any of our modules.
 
 Sources: Chen et al., ECCV 2022 (blocks, U-Net, SimpleGate, SCA); Hu et al., 2018 (CA); Wang et al., 2020 (ECA);
-Shazeer, 2020 (SwiGLU, GeGLU, ReGLU). Means are global; arithmetic is that of the weights and the picture.
+Shazeer, 2020 (SwiGLU, GeGLU, ReGLU); Cao et al., 2020 (DO-Conv). Means are global;
+arithmetic is that of the weights and the picture.
 """
 
 from __future__ import annotations
@@ -39,7 +40,48 @@ def norm(w: Weights, at: str, x: Tensor) -> Tensor:
 
 
 def conv(w: Weights, at: str, x: Tensor, **options: int) -> Tensor:
-    return F.conv2d(x, w[f"{at}.weight"], w.get(f"{at}.bias"), **options)
+    kernel = w[f"{at}.weight"] if f"{at}.weight" in w else do_conv_kernel(w[f"{at}.D"], w[f"{at}.W"])
+    return F.conv2d(x, kernel, w.get(f"{at}.bias"), **options)
+
+
+def do_conv_kernel(d: Tensor, w: Tensor) -> Tensor:
+    """Every kernel of every pair of channels, one after the other: (I + D_i) w_oi."""
+    outputs, per_group, area = w.shape
+    side, depthwise = math.isqrt(area), per_group < d.shape[0]
+    rows = [
+        [(torch.eye(area, dtype=d.dtype) + d[o if depthwise else i]) @ w[o, i] for i in range(per_group)]
+        for o in range(outputs)
+    ]
+    return torch.stack([torch.stack(row) for row in rows]).view(outputs, per_group, side, side)
+
+
+def waves(n: int) -> Tensor:
+    """The matrix [n, n] of the Fourier transform, complex128."""
+    i = torch.arange(n, dtype=torch.float64)
+    return torch.exp(-2j * math.pi * torch.outer(i, i) / n)
+
+
+def spectrum(x: Tensor) -> Tensor:
+    return waves(x.shape[2]) @ x.to(torch.complex128) @ waves(x.shape[3])
+
+
+def keep(w: Weights, level: int, x: Tensor) -> Tensor:
+    """What a skip passes through: the half spectrum filtered, and the other half its mirror."""
+    at = f"filters.{level}"
+    if f"{at}.first.weight" not in w:
+        return x
+    height, width = x.shape[2:]
+    half = spectrum(x)[..., : width // 2 + 1]
+    y = conv(w, f"{at}.first", torch.cat([half.real, half.imag], 1).to(x.dtype)).clamp(min=0)
+    real, imaginary = conv(w, f"{at}.second", y).double().chunk(2, 1)
+    half = torch.complex(real, imaginary)
+    lines = torch.linalg.inv(waves(height)) @ half  # of each column; the rows behind them are real signals
+    lines[..., 0] = lines[..., 0].real + 0j
+    if width % 2 == 0:
+        lines[..., -1] = lines[..., -1].real + 0j
+    mirror = lines[..., 1 : (width + 1) // 2].conj().flip(-1)
+    change = torch.cat([lines, mirror], -1) @ torch.linalg.inv(waves(width))
+    return x + change.real.to(x.dtype)
 
 
 def attend(kind: str, w: Weights, at: str, x: Tensor) -> Tensor:
@@ -97,12 +139,15 @@ def reason(config: ModelConfig, w: Weights, place: str, x: Tensor, iterations: i
 def restore(config: ModelConfig, w: Weights, x: Tensor, iterations: int = 1) -> Tensor:
     """The picture [B, C, H, W] after some iterations; H and W multiples of the size multiple."""
     levels, skips = len(config.encoder_blocks), []
-    y = conv(w, "intro", x, padding=1)
+    y = x
+    if config.frequency_input:
+        y = torch.cat([x, (1 + (spectrum(x) / math.sqrt(x.shape[2] * x.shape[3])).abs()).log().to(x.dtype)], 1)
+    y = conv(w, "intro", y, padding=1)
     for i, count in enumerate(config.encoder_blocks):
         y = blocks(config, w, f"encoders.{i}", count, y)
         if i == levels - 1:
             y = reason(config, w, "encoder", y, iterations)
-        skips.append(y)
+        skips.append(keep(w, i, y))
         y = conv(w, f"downs.{i}", y, stride=2)
     y = reason(config, w, "middle", blocks(config, w, "middle_blks", config.middle_blocks, y), iterations)
     for i, count in enumerate(config.decoder_blocks):

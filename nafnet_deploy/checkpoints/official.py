@@ -1,7 +1,8 @@
-"""Reader of the published `.pth` checkpoints of NAFNet and its Baseline; names and shapes tell which network it is."""
+"""Reader of the published `.pth` files of NAFNet, its Baseline and NAFSSR; names and shapes tell which it is."""
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 import warnings
@@ -27,7 +28,7 @@ FAMILIES = (
     ("conv_first.weight", "layers.0.residual_group.", "SwinIR"),
     ("conv_first.weight", "body.0.rdb1.", "an RRDB network (ESRGAN)"),
     ("layer1.0.conv1.weight", "fc.weight", "a ResNet classifier"),
-    ("intro.weight", "body.0.", "NAFSSR"),
+    ("intro.weight", "body.0.", "a NAFSSR of another layout"),
 )
 """Foreign networks by two telling beginnings of names."""
 NAMED = 3
@@ -112,6 +113,8 @@ def infer_config(weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
     """
     names = list(weights)
     intro = weights.get("intro.weight")
+    if any(name.startswith("body.0.module.blk.") for name in names):
+        return _stereo_config(weights, path)
     starts = ("ending.weight", "downs.0.weight", "ups.0.0.weight")
     if intro is None or intro.dim() != 4 or any(k not in weights for k in starts):
         raise _foreign(names, path)
@@ -130,6 +133,25 @@ def infer_config(weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
             middle_blocks=blocks("middle_blks"),
             decoder_blocks=tuple(blocks(f"decoders.{level}") for level in range(levels)),
             **_parts(weights),
+        )
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error.message} {error.mend}", "The file is damaged.") from error
+
+
+def _stereo_config(weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
+    """A NAFSSR: blocks counted, width and channels from `intro`, scale from what `up` gives per channel."""
+    intro, up = weights.get("intro.weight"), weights.get("up.0.weight")
+    if intro is None or up is None or intro.dim() != 4 or up.dim() != 4 or 0 in intro.shape:
+        raise CheckpointError(f"{path}: intro or up is missing or damaged.", "Download the checkpoint again.")
+    try:
+        return ModelConfig(
+            architecture="nafssr",
+            width=intro.shape[0],
+            channels=intro.shape[1],
+            scale=math.isqrt(up.shape[0] // intro.shape[1]),
+            encoder_blocks=(),
+            middle_blocks=_count((m[1] for k in weights if (m := re.match(r"body\.(\d+)\.", k))), path, "body"),
+            decoder_blocks=(),
         )
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error.message} {error.mend}", "The file is damaged.") from error

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def run(
-    source: Path = typer.Argument(..., metavar="IMAGE|DIR", help="A picture, or a folder of pictures."),
+    source: Path = typer.Argument(
+        ..., metavar="IMAGE|DIR|LEFT", help="A picture, a folder of pictures, or the left view of a stereo pair."
+    ),
+    right: Path | None = typer.Argument(None, metavar="[RIGHT]", help="The right view, for a stereo network."),
     out: Path | None = typer.Option(None, "-o", "--out", help="File or folder of the result. (default: beside IMAGE)"),
     model: str = typer.Option(DEFAULT_MODEL, "-m", "--model", help="A released model or an exported .onnx file."),
     iters: int | None = typer.Option(None, help="Reasoning iterations N. (default: the model's)"),
@@ -25,21 +28,31 @@ def run(
     engine: str = typer.Option("auto", help=ENGINE_HELP),
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
 ) -> None:
-    """Restore a picture, or every picture of a folder."""
+    """Restore a picture, every picture of a folder, or a stereo pair."""
     from nafnet_deploy.engines.plan_choice import iterations_of
     from nafnet_deploy.engines.registry import open_engine
     from nafnet_deploy.errors import UsageError
     from nafnet_deploy.released import find_bundle
     from nafnet_deploy.runtime.restorer import Restorer
 
-    if not source.exists():
-        raise UsageError(f"{source} does not exist.", "Check the path.")
+    for path in (source, *((right,) if right else ())):
+        if not path.exists():
+            raise UsageError(f"{path} does not exist.", "Check the path.")
     bundle = find_bundle(model)
+    stereo = bundle.manifest.model.views == 2
+    if stereo and right is None:
+        raise UsageError(
+            f"{bundle.manifest.name} restores stereo pairs.", "Give two pictures: nafdeploy run LEFT RIGHT"
+        )
+    if right is not None and not stereo:
+        raise UsageError(f"{bundle.manifest.name} restores single pictures, and two were given.", "Give one at a time.")
     iterations = positive(iters, "--iters") or iterations_of(engine) or bundle.manifest.default_iterations
     side = int(tile) if tile.isdecimal() else tile
     with open_engine(engine, bundle, iterations, positive(threads, "--threads"), trust_engine, say) as opened:
         restorer = Restorer(opened, bundle.manifest, side, overlap)
-        if source.is_dir():
+        if right is not None:
+            _pair(restorer, source, right, out)
+        elif source.is_dir():
             _folder(restorer, source, out)
         else:
             _file(restorer, source, out)
@@ -56,6 +69,24 @@ def _file(restorer: Restorer, source: Path, out: Path | None) -> None:
         task = bar.add_task(source.name, total=None)
         restore_file(restorer, source, target, lambda done, total: bar.update(task, completed=done, total=total))
     say(f"{source} -> {target}")
+
+
+def _pair(restorer: Restorer, left: Path, right: Path, out: Path | None) -> None:
+    from nafnet_deploy.errors import UsageError
+    from nafnet_deploy.runtime.folder import default_target, restore_pair
+
+    if out is not None and not out.is_dir():
+        raise UsageError(f"{out} is not a folder, and a pair gives two pictures.", "Give an existing folder with -o.")
+    first, second = ((out or view.parent) / default_target(view).name for view in (left, right))
+    with progress() as bar:
+        task = bar.add_task(left.name, total=None)
+        restore_pair(
+            restorer,
+            (left, right),
+            (first, second),
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    say(f"{left}, {right} -> {first}, {second}")
 
 
 def _folder(restorer: Restorer, source: Path, out: Path | None) -> None:

@@ -76,7 +76,7 @@ class ExportRecipe:
         batch: int | str = "batch" if self.batch == "dynamic" else self.batch
         size = self.size()
         if size is None:
-            return (batch, config.channels, "height", "width")
+            return (batch, config.planes, "height", "width")
         m = config.size_multiple
         if size[0] % m or size[1] % m:
             better = "x".join(str(-(-s // m) * m) for s in size)
@@ -84,7 +84,7 @@ class ExportRecipe:
                 f"--imgsz {self.imgsz} does not fit: height and width must be multiples of {m}.",
                 f"Use --imgsz {better}.",
             )
-        return (batch, config.channels, size[0], size[1])
+        return (batch, config.planes, size[0], size[1])
 
 
 def read_export_recipe(path: Path | None, overrides: Mapping[str, Any]) -> ExportRecipe:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nafnet_deploy.checkpoints.store import Checkpoint
+from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import ConfigError, UsageError
 from nafnet_deploy.export import calibration, graph
 from nafnet_deploy.export.fold import fold
@@ -31,6 +32,8 @@ from nafnet_deploy.parity.inputs import natural_batch, parity_shapes
 
 GOLDEN_SIZES = ((32, 48),)
 """Heights and widths of the golden inputs: small, because every iteration of each is stored."""
+STEREO_SIDES = (1024, 2048)
+"""Sides (pixels) at which the memory of a network with attention along rows is worked out: it grows with the width."""
 PACKAGES = ("nafnet-deploy", "torch", "onnx", "onnxscript", "onnxruntime")
 Shape = tuple[int, int, int, int]
 
@@ -83,7 +86,8 @@ def export_bundle(
 
         def make(shape: tuple[int | str, ...]) -> onnx.ModelProto:
             traced = _trace(shape, config.size_multiple)
-            return _graph(to_onnx(module, config, iterations, *traced, recipe.opset), checkpoint.name, shape)
+            made = to_onnx(module, config, iterations, *traced, recipe.opset)
+            return _graph(made, checkpoint.name, scaled(shape, config.scale))
 
         on_stage("fold and unroll")
         model = make(shape)
@@ -101,7 +105,7 @@ def export_bundle(
             found = prove(bundle, compute)
         else:
             rounded = reference(round_weights(fold(network), half.plan))
-            found = prove_half(bundle, compute, rounded, lambda: make(("batch", config.channels, "height", "width")))
+            found = prove_half(bundle, compute, rounded, lambda: make(("batch", config.planes, "height", "width")))
         manifest = dataclasses.replace(manifest, parity=found)
         bundle_file(draft, ".json").write_text(manifest.to_json(), encoding="utf-8")
         for suffix in (".golden.npz", ".json", ".onnx"):  # the graph last: it is what others look for
@@ -149,6 +153,13 @@ def _graph(model: onnx.ModelProto, name: str, shape: tuple[int | str, ...]) -> o
     return model
 
 
+def scaled(shape: tuple[int | str, ...], scale: int) -> tuple[int | str, ...]:
+    """The output's shape for an input's: heights and widths times the scale, in words where they are free."""
+    if scale == 1:
+        return shape
+    return (*shape[:2], *(d * scale if isinstance(d, int) else f"{scale}*{d}" for d in shape[2:]))
+
+
 def _trace(shape: tuple[int | str, ...], multiple: int) -> tuple[Shape, dict[int, str]]:
     """The shape to trace with (free dimensions all different, none 1) and the free dimensions by index."""
     sizes = {"batch": 2, "height": 8 * multiple, "width": 10 * multiple}
@@ -176,7 +187,8 @@ def _manifest(
     half: _Half | None,
 ) -> ModelManifest:
     config = checkpoint.config
-    sizes = {"batch": 1, "height": 32 * config.size_multiple, "width": 32 * config.size_multiple}
+    sizes = _sizes(config, 32 * config.size_multiple)
+    memory, per_column = _activation_bytes(model, config)
     return ModelManifest(
         name=checkpoint.name or Path(recipe.model).stem,
         task=checkpoint.task,
@@ -187,10 +199,11 @@ def _manifest(
         inputs=graph.tensor_specs(model.graph.input),
         outputs=graph.tensor_specs(model.graph.output),
         size_multiple=config.size_multiple,
-        scale=1,
+        scale=config.scale,
         padding=padding_mode(config),
         tile_overlap=tile_overlap(config),
-        activation_bytes_per_pixel=graph.activation_bytes_per_pixel(model, sizes),
+        activation_bytes_per_pixel=memory,
+        activation_bytes_per_column=per_column,
         color="RGB",
         value_range=(0.0, 1.0),
         precision=recipe.precision,
@@ -205,3 +218,20 @@ def _manifest(
         calibration=half.calibration if half else "",
         tlc=recipe.tlc,
     )
+
+
+def _sizes(config: ModelConfig, side: int) -> dict[str, int]:
+    """Values of the free dimensions for a square picture, those of the output included."""
+    free = scaled(("batch", config.planes, "height", "width"), config.scale)
+    return {"batch": 1, "height": side, "width": side} | {
+        d: config.scale * side for d in free[2:] if isinstance(d, str)
+    }
+
+
+def _activation_bytes(model: onnx.ModelProto, config: ModelConfig) -> tuple[float, float]:
+    """(bytes per pixel, further bytes per pixel for every column) of the activations."""
+    if config.views == 1:
+        return graph.activation_bytes_per_pixel(model, _sizes(config, 32 * config.size_multiple)), 0.0
+    narrow, wide = (graph.activation_bytes_per_pixel(model, _sizes(config, side)) for side in STEREO_SIDES)
+    per_column = (wide - narrow) / (STEREO_SIDES[1] - STEREO_SIDES[0])
+    return narrow - per_column * STEREO_SIDES[0], per_column

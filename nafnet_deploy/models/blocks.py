@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.models.attention import KINDS
+from nafnet_deploy.models.do_conv import spatial_conv
 from nafnet_deploy.models.gates import Gate
 from nafnet_deploy.models.layers import LayerNorm2d
 
@@ -28,6 +29,8 @@ class Parts:
     """Channels of the depthwise conv over those of the block."""
     ffn_expand: int = 2
     """Channels of the feed-forward half over those of the block."""
+    do_conv: bool = False
+    """Whether the depthwise conv is over-parameterised."""
 
     @classmethod
     def of(cls, config: ModelConfig) -> Self:
@@ -55,7 +58,7 @@ class NAFBlock(nn.Module):
         attended = mixed // self.sg.factor
         self.norm1 = LayerNorm2d(c) if parts.norm == "layer" else nn.Identity()
         self.conv1 = nn.Conv2d(c, mixed, 1)
-        self.conv2 = nn.Conv2d(mixed, mixed, 3, padding=1, groups=mixed)
+        self.conv2 = spatial_conv(parts.do_conv, mixed, mixed, 3, padding=1, groups=mixed)
         self.scale_name, make = KINDS[parts.attention]
         setattr(self, self.scale_name, make(attended))
         self.conv3 = nn.Conv2d(attended, c, 1)

@@ -43,6 +43,22 @@ class GlobalMean(nn.Module):
         return mean.to(x.dtype)
 
 
+class Enlarge(nn.Module):
+    """Enlarges pictures bilinearly, pixel centres aligned: [B, C, H, W] -> [B, C, s H, s W]; s = 1 changes nothing.
+
+    Args:
+        channels: C.
+        scale: s.
+    """
+
+    def __init__(self, channels: int, scale: int) -> None:
+        super().__init__()
+        self.channels, self.scale = channels, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.scale == 1 else F.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=False)
+
+
 def local_mean(x: Tensor, window: int) -> Tensor:
     """The mean over a square window around every pixel, moved inside where it would reach over the border.
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from nafnet_deploy.models.attention import KINDS
 from nafnet_deploy.models.blocks import NAFNET, NAFBlock, Parts
+from nafnet_deploy.models.do_conv import spatial_conv
 from nafnet_deploy.models.gates import Gate
 from nafnet_deploy.models.layers import LayerNorm2d
 
@@ -33,7 +34,7 @@ class ReasoningUnit(nn.Module):
         self.sg = Gate(parts.gate)
         mixed = self.sg.factor * c
         self.fuse = nn.Conv2d(2 * c, mixed, 1)
-        self.mix = nn.Conv2d(mixed, mixed, 3, padding=1, groups=mixed)
+        self.mix = spatial_conv(parts.do_conv, mixed, mixed, 3, padding=1, groups=mixed)
         self.sca = KINDS[parts.attention][1](c)
         self.blocks = nn.Sequential(*[NAFBlock(c, dropout, parts) for _ in range(blocks)])
         self.update = nn.Conv2d(c, 2 * c, 1)

@@ -141,7 +141,7 @@ def test_no_table_of_weights(tmp_path: Path, content: Any) -> None:
         (["patch_embed.proj.weight", "encoder_level1.0.norm1.body.weight", "output.weight"], "Restormer"),
         (["conv_first.weight", "layers.0.residual_group.blocks.0.norm1.weight"], "SwinIR"),
         (["conv1.weight", "layer1.0.conv1.weight", "fc.weight"], "ResNet"),
-        (["intro.weight", "body.0.blk.conv1.weight", "up.0.weight"], "NAFSSR"),
+        (["intro.weight", "body.0.blk.conv1.weight", "up.0.weight"], "a NAFSSR of another layout"),
         (["features.0.weight"], "unknown network: 1 tensors, among them features.0.weight"),
         (["intro.weight"], "unknown network"),
     ],

@@ -71,7 +71,8 @@ def test_half_graph_is_typed_and_stays_above_60_db(name: str) -> None:
     folded = fold(network)
     model = half_graph(to_half(folded, plan_half(scan(folded, [x], 1))), config, 1, 16)
     types_of(model)
-    assert half_share(model, {}) > 0.8
+    # filters in the frequency domain are float32, and at this size most of the work
+    assert half_share(model, {}) > (0.1 if config.frequency_skips else 0.8)
     expected = restore(config, network.state_dict(), torch.from_numpy(x), 1).numpy()
     assert psnr(run_half(model, x), expected) > 60
 
