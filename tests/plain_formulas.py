@@ -137,7 +137,7 @@ def reason(config: ModelConfig, w: Weights, place: str, x: Tensor, iterations: i
 
 
 def restore(config: ModelConfig, w: Weights, x: Tensor, iterations: int = 1) -> Tensor:
-    """The picture [B, C, H, W] after some iterations; H and W multiples of the size multiple."""
+    """The picture [B, C, s H, s W] after some iterations; H and W multiples of the size multiple."""
     levels, skips = len(config.encoder_blocks), []
     y = x
     if config.frequency_input:
@@ -155,4 +155,5 @@ def restore(config: ModelConfig, w: Weights, x: Tensor, iterations: int = 1) -> 
         y = blocks(config, w, f"decoders.{i}", count, y)
         if i == 0:
             y = reason(config, w, "decoder", y, iterations)
-    return conv(w, "ending", y, padding=1) + x
+    y = F.pixel_shuffle(conv(w, "ending", y, padding=1), config.scale)
+    return y + (x if config.scale == 1 else F.interpolate(x, scale_factor=config.scale, mode="bilinear"))

@@ -26,7 +26,7 @@ from nafnet_deploy.models.registry import pictures
 from nafnet_deploy.parity.inputs import natural_batch
 from tests.export.half import half_graph, run_half, types_of
 from tests.plain_formulas import restore
-from tests.variants import PARTS, variant
+from tests.variants import PARTS, RR, variant
 from tests.weights import seeded, stir
 
 BOTH = list(product(PARTS, (False, True)))
@@ -61,6 +61,15 @@ def test_checkpoint_becomes_a_graph_that_agrees_with_the_formulas(name: str, rea
         expected = restore(checkpoint.config, checkpoint.weights, torch.from_numpy(x), n).numpy()
         with open_engine("onnxruntime", bundle, n) as engine:
             assert np.abs(restore_batch(engine, x) - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_enlarging_network_becomes_a_graph(precision: str, tmp_path: Path) -> None:
+    config = dataclasses.replace(RR, positions=("middle",), scale=3)
+    checkpoint = Checkpoint(stir(seeded(config)).state_dict(), config, "enlarging", "", {"source": "test"})
+    manifest = export_bundle(checkpoint, ExportRecipe(precision=precision, output=str(tmp_path))).manifest
+    assert (manifest.scale, manifest.outputs[0].shape) == (3, ("batch", 3, "3*height", "3*width"))
+    assert manifest.parity.get("min_psnr", 100) > 60
 
 
 @pytest.mark.parametrize("name", PARTS)

@@ -10,7 +10,7 @@ import torch
 
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.models.attention import eca_kernel
-from nafnet_deploy.models.registry import build, count_parameters, picture
+from nafnet_deploy.models.registry import build, count_parameters, picture, pictures
 from nafnet_deploy.presets import preset
 from tests.plain_formulas import restore
 from tests.variants import PARTS, PLAIN, RR, variant
@@ -37,6 +37,17 @@ def test_equals_its_formulas(name: str, reasoning: bool) -> None:
 def test_formulas_give_the_standard_network_too(base: ModelConfig) -> None:
     network, x = stir(seeded(base)).eval(), torch.rand(1, 3, 16, 16)
     assert (picture(network, x, 1) - restore(base, network.state_dict(), x)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("base", [PLAIN, RR], ids=lambda c: c.architecture)
+@torch.inference_mode()
+def test_scale_enlarges_at_every_iteration(base: ModelConfig, scale: int) -> None:
+    config = dataclasses.replace(base, scale=scale)
+    network, x = stir(seeded(config)).eval(), torch.rand(1, 3, 16, 12)
+    for n, restored in enumerate(pictures(network, x, config.iterations), 1):
+        assert restored.shape == (1, 3, 16 * scale, 12 * scale)
+        assert (restored - restore(config, network.state_dict(), x, n)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(("name", "reasoning"), BOTH)
