@@ -13,8 +13,14 @@ from typing import Any, TypeVar
 
 from nafnet_deploy.errors import ConfigError
 
-ARCHITECTURES = ("nafnet", "nafnet-rr")
+ARCHITECTURES = ("nafnet", "nafnet-rr", "nafssr")
 POSITIONS = ("encoder", "middle", "decoder")
+GATES = ("simple", "swiglu", "geglu", "reglu")
+"""Activations that split the channels in two and multiply the halves."""
+ACTIVATIONS = ("gelu", "relu")
+"""Activations that keep the channels."""
+ATTENTIONS = ("sca", "ca", "eca", "none")
+NORMS = ("layer", "none")
 
 T = TypeVar("T")
 
@@ -24,7 +30,8 @@ class ModelConfig:
     """The hyper-parameters that rebuild a network. Travels in every checkpoint and manifest."""
 
     architecture: str = "nafnet"
-    """`nafnet` (Chen et al., ECCV 2022) or `nafnet-rr` (the same body with reasoning units)."""
+    """`nafnet` (Chen et al., ECCV 2022), `nafnet-rr` (the same body with reasoning units) or `nafssr` (stereo
+    super-resolution, Chu et al., CVPRW 2022: all its blocks are middle blocks at one level)."""
     width: int = 32
     """Channels at full resolution; each level doubles them."""
     encoder_blocks: tuple[int, ...] = (1, 1, 1, 28)
@@ -35,6 +42,8 @@ class ModelConfig:
     """NAFBlocks per decoder level, coarsest first."""
     channels: int = 3
     """Colour channels of the picture, in and out."""
+    scale: int = 1
+    """Side of the restored picture over that of the input; 1 restores at the same size."""
     dropout: float = 0.0
     """Dropout probability in both halves of a block while training; 0 is off."""
     positions: tuple[str, ...] = ()
@@ -43,6 +52,24 @@ class ModelConfig:
     """Shared NAFBlocks inside one reasoning unit, besides its own fusion layer; 0 is the leanest."""
     iterations: int = 1
     """Reasoning iterations N that the network was made for; any other N >= 1 works too."""
+    gate: str = "simple"
+    """The activation of both halves of a block. `simple` (x1 * x2), `swiglu` (x1 * silu(x2)), `geglu` (x1 * gelu(x2))
+    and `reglu` (x1 * relu(x2)) halve the channels; `gelu` and `relu` do not gate and keep them."""
+    attention: str = "sca"
+    """Channel attention of a block: `sca` (NAFNet's), `ca` (two layers, sigmoid), `eca` (1-D conv over the
+    channels, sigmoid) or `none`."""
+    norm: str = "layer"
+    """`layer` or `none`: whether blocks normalise what they read. Reasoning units always do."""
+    dw_expand: int = 2
+    """Channels of a block's depthwise conv over those of the block."""
+    ffn_expand: int = 2
+    """Channels of a block's feed-forward half over those of the block."""
+    frequency_input: bool = False
+    """Whether the network also reads the logarithm of the magnitudes of the picture's Fourier transform."""
+    frequency_skips: bool = False
+    """Whether every skip of the encoder passes a filter in the frequency domain (NAFFT-Net)."""
+    do_conv: bool = False
+    """Whether convs over more than one pixel are over-parameterised while training (DO-Conv)."""
 
     def __post_init__(self) -> None:
         def need(ok: bool, field: str, rule: str) -> None:
@@ -52,8 +79,14 @@ class ModelConfig:
         need(self.architecture in ARCHITECTURES, "architecture", f"choose from {', '.join(ARCHITECTURES)}")
         need(self.width >= 1, "width", "it must be 1 or more")
         need(self.channels >= 1, "channels", "it must be 1 or more")
+        need(1 <= self.scale <= 8, "scale", "it must lie in 1 to 8")
         need(self.middle_blocks >= 0, "middle_blocks", "it must be 0 or more")
-        need(len(self.encoder_blocks) >= 1, "encoder_blocks", "give at least one level")
+        if self.architecture == "nafssr":
+            need(not self.encoder_blocks, "encoder_blocks", "a nafssr has one level; use middle_blocks")
+            for field in ("frequency_input", "frequency_skips", "do_conv"):
+                need(not getattr(self, field), field, "a nafssr has none")
+        else:
+            need(len(self.encoder_blocks) >= 1, "encoder_blocks", "give at least one level")
         need(all(n >= 0 for n in self.encoder_blocks), "encoder_blocks", "counts must be 0 or more")
         need(all(n >= 0 for n in self.decoder_blocks), "decoder_blocks", "counts must be 0 or more")
         need(
@@ -64,14 +97,27 @@ class ModelConfig:
         need(0.0 <= self.dropout < 1.0, "dropout", "it must lie in [0, 1)")
         need(self.iterations >= 1, "iterations", "it must be 1 or more")
         need(self.reasoning_blocks >= 0, "reasoning_blocks", "it must be 0 or more")
+        need(self.gate in GATES + ACTIVATIONS, "gate", f"choose from {', '.join(GATES + ACTIVATIONS)}")
+        need(self.attention in ATTENTIONS, "attention", f"choose from {', '.join(ATTENTIONS)}")
+        need(self.norm in NORMS, "norm", f"choose from {', '.join(NORMS)}")
+        need(self.dw_expand >= 1, "dw_expand", "it must be 1 or more")
+        need(self.ffn_expand >= 1, "ffn_expand", "it must be 1 or more")
+        for field in ("dw_expand", "ffn_expand"):
+            even = self.width * getattr(self, field) % 2 == 0
+            rule = f"gate {self.gate} cuts width times {field} ({getattr(self, field)}) in two, so that must be even"
+            need(even or self.gate in ACTIVATIONS, "width", rule)
+        if self.attention == "ca":
+            attended = self.width * self.dw_expand // (2 if self.gate in GATES else 1)
+            need(min(attended, self.width if self.positions else attended) >= 2, "width",
+                 "attention ca halves the channels, so it needs 2 or more of them")  # fmt: skip
         need(
             set(self.positions) <= set(POSITIONS) and len(set(self.positions)) == len(self.positions),
             "positions",
             f"choose each at most once from {', '.join(POSITIONS)}",
         )
-        if self.architecture == "nafnet":
-            need(not self.positions, "positions", "a plain nafnet has none; use architecture nafnet-rr")
-            need(self.iterations == 1, "iterations", "a plain nafnet has nothing to iterate")
+        if self.architecture != "nafnet-rr":
+            need(not self.positions, "positions", f"a {self.architecture} has none; use architecture nafnet-rr")
+            need(self.iterations == 1, "iterations", f"a {self.architecture} has nothing to iterate")
         else:
             need(bool(self.positions), "positions", "a nafnet-rr needs at least one")
 
@@ -79,6 +125,16 @@ class ModelConfig:
     def size_multiple(self) -> int:
         """Height and width of the network's input must be multiples of this, 2^levels (pixels)."""
         return int(2 ** len(self.encoder_blocks))
+
+    @property
+    def views(self) -> int:
+        """Pictures that belong together and are restored together: 2 for a stereo pair."""
+        return 2 if self.architecture == "nafssr" else 1
+
+    @property
+    def planes(self) -> int:
+        """Channels of the network's input and output: those of all views, the left view's first."""
+        return self.views * self.channels
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types."""

@@ -117,6 +117,11 @@ class ModelManifest:
     """Largest magnitude per class of tensors when the network stops after iteration 1..N; empty when not scanned."""
     calibration: str = ""
     """The pictures over which `ranges` were taken; empty when not scanned."""
+    tlc: int = 0
+    """Side of the window (pixels of the picture) of the graph's local means; 0 where its means are global."""
+
+    activation_bytes_per_column: float = 0.0
+    """Further bytes per pixel for every column of the input, where a network attends along whole rows."""
 
     parts: dict[str, PartSpec] = dataclasses.field(default_factory=dict)
     """The graphs of a split bundle, by name; empty for one unrolled graph."""

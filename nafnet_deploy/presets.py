@@ -48,6 +48,26 @@ GOPRO_W32 = ModelConfig(width=32, encoder_blocks=(1, 1, 1, 28), middle_blocks=1,
 SIDD_W32 = ModelConfig(width=32, encoder_blocks=(2, 2, 4, 8), middle_blocks=12, decoder_blocks=(2, 2, 2, 2))
 GOPRO_W64 = dataclasses.replace(GOPRO_W32, width=64)
 SIDD_W64 = dataclasses.replace(SIDD_W32, width=64)
+# The ablations of the same paper: figure 3c (the published files expand the depthwise conv only at width 64), and
+# figure 3b. PlainNet was not published; it keeps beta and gamma, as the other two blocks have them.
+BASELINE_GOPRO_W32 = dataclasses.replace(GOPRO_W32, gate="gelu", attention="ca", dw_expand=1)
+BASELINE_SIDD_W32 = dataclasses.replace(SIDD_W32, gate="gelu", attention="ca", dw_expand=1)
+BASELINE_GOPRO_W64 = dataclasses.replace(GOPRO_W64, gate="gelu", attention="ca")
+BASELINE_SIDD_W64 = dataclasses.replace(SIDD_W64, gate="gelu", attention="ca")
+PLAINNET_W32 = dataclasses.replace(SIDD_W32, gate="relu", attention="none", norm="none", dw_expand=1)
+# NAFFT-Net, a study of deblurring; its second form has fewer blocks and over-parameterised convs in their stead.
+NAFFT_W32 = dataclasses.replace(GOPRO_W32, attention="eca", frequency_skips=True)
+NAFFT_W32_REDUCED = dataclasses.replace(NAFFT_W32, encoder_blocks=(1, 1, 1, 12), do_conv=True)
+
+
+def _stereo(width: int, blocks: int, scale: int) -> ModelConfig:
+    return ModelConfig(
+        architecture="nafssr", width=width, encoder_blocks=(), middle_blocks=blocks, decoder_blocks=(), scale=scale
+    )
+
+
+# Widths and blocks of the published NAFSSR.
+STEREO = {"t": (48, 16), "s": (64, 32), "b": (96, 64), "l": (128, 128)}
 
 PRESETS = {
     "nafnet-gopro-w32": Preset(GOPRO_W32, "deblurring", "published NAFNet, GoPro motion blur, width 32"),
@@ -55,6 +75,13 @@ PRESETS = {
     "nafnet-reds-w64": Preset(GOPRO_W64, "deblurring", "published NAFNet, REDS video blur and JPEG, width 64"),
     "nafnet-sidd-w32": Preset(SIDD_W32, "denoising", "published NAFNet, SIDD smartphone noise, width 32"),
     "nafnet-sidd-w64": Preset(SIDD_W64, "denoising", "published NAFNet, SIDD smartphone noise, width 64"),
+    "baseline-gopro-w32": Preset(BASELINE_GOPRO_W32, "deblurring", "published Baseline, GoPro motion blur, width 32"),
+    "baseline-gopro-w64": Preset(BASELINE_GOPRO_W64, "deblurring", "published Baseline, GoPro motion blur, width 64"),
+    "baseline-sidd-w32": Preset(BASELINE_SIDD_W32, "denoising", "published Baseline, SIDD smartphone noise, width 32"),
+    "baseline-sidd-w64": Preset(BASELINE_SIDD_W64, "denoising", "published Baseline, SIDD smartphone noise, width 64"),
+    "plainnet-w32": Preset(PLAINNET_W32, "", "PlainNet of the NAFNet paper: convs and ReLU alone, width 32"),
+    "nafft-net-w32": Preset(NAFFT_W32, "deblurring", "NAFFT-Net: ECA, and skips filtered by frequency, width 32"),
+    "nafft-net-w32-reduced": Preset(NAFFT_W32_REDUCED, "deblurring", "the same with 12 blocks for 28, and DO-Conv"),
     "light": Preset(LIGHT, "", "NAFNet-RR, width 32, reasoning in the middle"),
     "medium": Preset(MEDIUM, "", "NAFNet-RR, width 64, reasoning in middle and decoder"),
     "heavy": Preset(HEAVY, "", "NAFNet-RR, width 128, reasoning in encoder, middle and decoder"),
@@ -66,6 +93,13 @@ PRESETS = {
     "real-time": Preset(LIGHT, "", "the light body, 2 iterations"),
     "balanced": Preset(MEDIUM, "", "the medium body, 3 iterations"),
     "quality": Preset(HEAVY, "", "the heavy body, 5 iterations"),
+    **{
+        f"nafssr-{size}-x{scale}": Preset(
+            _stereo(width, blocks, scale), "stereo-super-resolution", f"published NAFSSR-{size.upper()}, x{scale}"
+        )
+        for size, (width, blocks) in STEREO.items()
+        for scale in (2, 4)
+    },
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nafnet_deploy.config import POSITIONS, ModelConfig, nearest, read_table, read_toml
+from nafnet_deploy.config import ACTIVATIONS, GATES, NORMS, POSITIONS, ModelConfig, nearest, read_table, read_toml
 from nafnet_deploy.errors import ConfigError
 
 counts = st.integers(0, 40)
@@ -31,6 +31,11 @@ def configs(draw: st.DrawFn) -> ModelConfig:
         channels=draw(st.integers(1, 4)),
         dropout=draw(st.floats(0, 1, exclude_max=True)),
         positions=positions,
+        gate=draw(st.sampled_from(GATES + ACTIVATIONS)),
+        attention=draw(st.sampled_from(("sca", "eca", "none"))),
+        norm=draw(st.sampled_from(NORMS)),
+        dw_expand=draw(st.integers(1, 2)) * 2,
+        ffn_expand=2,
         reasoning_blocks=draw(st.integers(0, 3)),
         iterations=draw(st.integers(1, 9)) if positions else 1,
     )
@@ -72,6 +77,14 @@ def test_any_json_gives_a_configuration_or_a_clear_error(table: Any) -> None:
         ("iterations", {"iterations": 0}),
         ("iterations", {"iterations": 2}),
         ("reasoning_blocks", {"reasoning_blocks": -1}),
+        ("gate", {"gate": "tanh"}),
+        ("attention", {"attention": "self"}),
+        ("norm", {"norm": "batch"}),
+        ("dw_expand", {"dw_expand": 0}),
+        ("ffn_expand", {"ffn_expand": 0}),
+        ("width", {"width": 5, "dw_expand": 1}),
+        ("width", {"width": 5, "ffn_expand": 3, "gate": "geglu"}),
+        ("width", {"width": 1, "attention": "ca"}),
         ("positions", {"positions": ["middle"]}),
         ("positions", {"architecture": "nafnet-rr"}),
         ("positions", {"architecture": "nafnet-rr", "positions": ["roof"]}),
@@ -103,6 +116,17 @@ def test_impossible_settings_name_the_field(field: str, table: dict[str, Any]) -
 def test_wrong_types_name_the_place(key: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"^recipe.{key}"):
         ModelConfig.from_dict({key: value}, "recipe")
+
+
+def test_odd_channels_of_a_gate_name_the_rule_and_pass_without_a_gate() -> None:
+    with pytest.raises(ConfigError, match=r"gate simple .* dw_expand \(1\) .* must be even"):
+        ModelConfig(width=5, dw_expand=1)
+    assert ModelConfig(width=5, dw_expand=1, ffn_expand=1, gate="gelu").width == 5
+
+
+def test_configuration_of_an_older_version_means_the_published_block() -> None:
+    old = {"architecture": "nafnet", "width": 32, "dropout": 0.0}
+    assert ModelConfig.from_dict(old) == ModelConfig()
 
 
 def test_unknown_key_names_the_nearest() -> None:

@@ -17,11 +17,11 @@ def seeded(config: ModelConfig, seed: int = 0) -> nn.Module:
 
 
 def stir(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Gives every norm, beta and gamma random values, so that no block is the identity; returns the network."""
+    """Gives norms, beta, gamma and DO-Conv's D random values, so that nothing is the identity; returns the network."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             leaf = name.rsplit(".", 2)
-            if leaf[-1] in ("beta", "gamma") or leaf[-2].startswith("norm"):
+            if leaf[-1] in ("beta", "gamma", "D") or leaf[-2].startswith("norm"):
                 parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
     return network

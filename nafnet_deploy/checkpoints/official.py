@@ -1,7 +1,8 @@
-"""Reader of the published `.pth` checkpoints of NAFNet; the configuration is found from names and shapes."""
+"""Reader of the published `.pth` files of NAFNet, its Baseline and NAFSSR; names and shapes tell which it is."""
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 import warnings
@@ -16,6 +17,7 @@ from nafnet_deploy.checkpoints.store import Checkpoint, check_fit
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import CheckpointError, ConfigError
 from nafnet_deploy.manifest import sha256_of
+from nafnet_deploy.models.attention import KINDS
 
 CONTAINERS = ("params_ema", "params", "model_state_dict", "state_dict", "model", "net")
 """Keys under which training codes put the weights; averaged weights first, as their authors evaluate them."""
@@ -26,7 +28,7 @@ FAMILIES = (
     ("conv_first.weight", "layers.0.residual_group.", "SwinIR"),
     ("conv_first.weight", "body.0.rdb1.", "an RRDB network (ESRGAN)"),
     ("layer1.0.conv1.weight", "fc.weight", "a ResNet classifier"),
-    ("intro.weight", "body.0.", "NAFSSR"),
+    ("intro.weight", "body.0.", "a NAFSSR of another layout"),
 )
 """Foreign networks by two telling beginnings of names."""
 NAMED = 3
@@ -100,18 +102,19 @@ def find_weights(loaded: Any, path: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def infer_config(weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
-    """The NAFNet that a state dict belongs to: blocks counted per stage, width and channels from `intro`.
+    """The network that a state dict belongs to: blocks counted per stage, width and channels from `intro`, and what
+    the blocks are made of from the first of them.
+
+    The gates have no weights: a checkpoint whose convs halve the channels is taken for `simple`, and one whose convs
+    do not for `gelu` (the Baseline), or for `relu` where norm and attention are absent too (PlainNet).
 
     Raises:
         CheckpointError: the weights belong to another network, or a block is missing.
     """
     names = list(weights)
-    if any(".se." in name for name in names) and any(name.startswith("middle_blks.") for name in names):
-        raise CheckpointError(
-            f"{path} is the Baseline ablation of NAFNet (channel attention, keys `se.`); this version reads NAFNet.",
-            "Take a checkpoint whose name begins with NAFNet.",
-        )
     intro = weights.get("intro.weight")
+    if any(name.startswith("body.0.module.blk.") for name in names):
+        return _stereo_config(weights, path)
     starts = ("ending.weight", "downs.0.weight", "ups.0.0.weight")
     if intro is None or intro.dim() != 4 or any(k not in weights for k in starts):
         raise _foreign(names, path)
@@ -129,9 +132,49 @@ def infer_config(weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
             encoder_blocks=tuple(blocks(f"encoders.{level}") for level in range(levels)),
             middle_blocks=blocks("middle_blks"),
             decoder_blocks=tuple(blocks(f"decoders.{level}") for level in range(levels)),
+            **_parts(weights),
         )
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error.message} {error.mend}", "The file is damaged.") from error
+
+
+def _stereo_config(weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
+    """A NAFSSR: blocks counted, width and channels from `intro`, scale from what `up` gives per channel."""
+    intro, up = weights.get("intro.weight"), weights.get("up.0.weight")
+    if intro is None or up is None or intro.dim() != 4 or up.dim() != 4 or 0 in intro.shape:
+        raise CheckpointError(f"{path}: intro or up is missing or damaged.", "Download the checkpoint again.")
+    try:
+        return ModelConfig(
+            architecture="nafssr",
+            width=intro.shape[0],
+            channels=intro.shape[1],
+            scale=math.isqrt(up.shape[0] // intro.shape[1]),
+            encoder_blocks=(),
+            middle_blocks=_count((m[1] for k in weights if (m := re.match(r"body\.(\d+)\.", k))), path, "body"),
+            decoder_blocks=(),
+        )
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error.message} {error.mend}", "The file is damaged.") from error
+
+
+def _parts(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The fields of `ModelConfig` that the first block tells; none where there is no block or it is damaged."""
+    first = next((m[1] for k in weights if (m := re.match(r"(\w+\.(?:\d+\.)?\d+\.)conv1\.weight$", k))), None)
+    convs = [weights.get(f"{first}conv{i}.weight") for i in (1, 3, 4)]
+    if first is None or any(conv is None or conv.dim() != 4 or 0 in conv.shape for conv in convs):
+        return {}
+    mix, project, feed = (tuple(conv.shape) for conv in convs if conv is not None)
+    own = {name.removeprefix(first).partition(".")[0] for name in weights if name.startswith(first)}
+    attention = next((kind for kind, (name, _) in KINDS.items() if name in own), "none")
+    norm = "layer" if "norm1" in own else "none"
+    bare = attention == norm == "none"
+    return {
+        "gate": "simple" if project[1] < mix[0] else "relu" if bare else "gelu",
+        "attention": attention,
+        "norm": norm,
+        "dw_expand": mix[0] // mix[1],
+        "ffn_expand": feed[0] // feed[1],
+    }
 
 
 def _count(numbers: Iterable[str], path: Path, stage: str) -> int:

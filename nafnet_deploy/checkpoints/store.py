@@ -18,8 +18,8 @@ from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import CheckpointError
 from nafnet_deploy.models.registry import build
 
-TENSORS_PER_BLOCK = 18
-"""Tensors of one NAFBlock."""
+TENSORS_PER_BLOCK = 12
+"""Tensors of the leanest block: five convs, beta and gamma."""
 NAMED = 3
 """How many misfits a message names."""
 

@@ -70,7 +70,7 @@ def bench(
             engines,
             bundle.manifest.name,
             steps,
-            (1, bundle.manifest.model.channels, height, width),
+            (1, bundle.manifest.model.planes, height, width),
             runs,
             warmup,
             bundle.manifest.precision,
@@ -125,7 +125,7 @@ def _pytorch(checkpoint: Checkpoint, threads: int | None) -> EngineFactory:
     network = checkpoint.network()
 
     def open_at(iterations: int) -> Engine:
-        return TorchEngine(lambda x: picture(network, x, iterations), checkpoint.config.channels)
+        return TorchEngine(lambda x: picture(network, x, iterations), checkpoint.config.planes)
 
     return open_at
 

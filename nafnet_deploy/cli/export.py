@@ -31,6 +31,10 @@ def export(
     fp32_trunk: bool | None = typer.Option(
         None, "--fp32-trunk", help="Keep an fp16 graph's residual trunk in float32: closer, more memory traffic."
     ),
+    tlc: int | None = typer.Option(
+        None,
+        help="Window of local means in place of global ones, e.g. 384 (1.5 times the training crops). (default: 0)",
+    ),
     opset: int | None = typer.Option(None, help="ONNX operator set, 18 or newer. (default: 18)"),
     out: str | None = typer.Option(None, "-o", "--out", help="Folder, or a name ending with .onnx. (default: export)"),
     recipe: Path | None = typer.Option(None, help="TOML recipe; the options above win over it."),
@@ -57,6 +61,7 @@ def export(
             "precision": precision,
             "calibrate": None if calibrate is None else str(calibrate),
             "fp32_trunk": fp32_trunk,
+            "tlc": tlc,
             "opset": opset,
             "output": out,
         },
@@ -76,7 +81,8 @@ def export(
         what = f"{bundle_file(bundle.graph, '.json')} and {', '.join(manifest.parts)} ({size:.1f} MB): any N"
     else:
         what = f"{bundle.graph} ({size:.1f} MB): {manifest.iterations} iterations"
-    say(f"{what}, {manifest.precision}, opset {manifest.opset}")
+    local = f", local means over {manifest.tlc} pixels" if manifest.tlc else ""
+    say(f"{what}, {manifest.precision}, opset {manifest.opset}{local}")
     for line in warnings:
         say(f"warning: {line}")
     say(_proof(manifest))

@@ -117,6 +117,7 @@ def pytorch(model: str, manifest: ModelManifest) -> Pictures:
     try:
         from nafnet_deploy.checkpoints.catalogue import load_model
         from nafnet_deploy.export.run import reference
+        from nafnet_deploy.models.local_means import localise
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "torch", "export", "to run the network in PyTorch") from error
     checkpoint = load_model(model)
@@ -130,7 +131,7 @@ def pytorch(model: str, manifest: ModelManifest) -> Pictures:
             f"{model} takes {checkpoint.config.channels} channels and {manifest.name} {manifest.model.channels}.",
             "Name the checkpoint that the graph was exported from.",
         )
-    return reference(checkpoint.network())
+    return reference(localise(checkpoint.network(), checkpoint.config, manifest.tlc))
 
 
 def _mend(report: ChainReport) -> str:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def run(
-    source: Path = typer.Argument(..., metavar="IMAGE|DIR", help="A picture, or a folder of pictures."),
+    source: Path = typer.Argument(
+        ..., metavar="IMAGE|DIR|LEFT", help="A picture, a folder of pictures, or the left view of a stereo pair."
+    ),
+    right: Path | None = typer.Argument(None, metavar="[RIGHT]", help="The right view, for a stereo network."),
     out: Path | None = typer.Option(None, "-o", "--out", help="File or folder of the result. (default: beside IMAGE)"),
     model: str = typer.Option(DEFAULT_MODEL, "-m", "--model", help="A released model or an exported .onnx file."),
     iters: int | None = typer.Option(None, help="Reasoning iterations N. (default: the model's)"),
@@ -42,7 +45,7 @@ def run(
     engine: str = typer.Option("auto", help=ENGINE_HELP),
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
 ) -> None:
-    """Restore a picture, or every picture of a folder."""
+    """Restore a picture, every picture of a folder, or a stereo pair."""
     from nafnet_deploy.engines.anytime import AnytimeEngine
     from nafnet_deploy.engines.plan_choice import iterations_of
     from nafnet_deploy.engines.registry import open_anytime, open_engine
@@ -52,12 +55,18 @@ def run(
     from nafnet_deploy.runtime.anytime import Wish, counted, rule_for, summary
     from nafnet_deploy.runtime.restorer import Restorer
 
-    if not source.exists():
-        raise UsageError(f"{source} does not exist.", "Check the path.")
-    if progressive and source.is_dir():
+    for path in (source, *((right,) if right else ())):
+        if not path.exists():
+            raise UsageError(f"{path} does not exist.", "Check the path.")
+    if progressive and (right is not None or source.is_dir()):
         raise UsageError("--progressive takes one picture.", "Give a picture, or leave --progressive out.")
     bundle = find_bundle(model)
     manifest = bundle.manifest
+    stereo = manifest.model.views == 2
+    if stereo and right is None:
+        raise UsageError(f"{manifest.name} restores stereo pairs.", "Give two pictures: nafdeploy run LEFT RIGHT")
+    if right is not None and not stereo:
+        raise UsageError(f"{manifest.name} restores single pictures, and two were given.", "Give one at a time.")
     for value, option in ((iters, "--iters"), (max_iters, "--max-iters"), (threads, "--threads")):
         positive(value, option)
     wish = Wish(iters, max_iters, until_delta, budget_ms, best_effort, quality)
@@ -74,6 +83,8 @@ def run(
         restorer = Restorer(opened, manifest, side, overlap)
         if progressive:
             _stages(restorer, source, out)
+        elif right is not None:
+            _pair(restorer, source, right, out)
         elif source.is_dir():
             _folder(restorer, source, out)
         else:
@@ -106,6 +117,24 @@ def _stages(restorer: Restorer, source: Path, out: Path | None) -> None:
         target = target / default_target(source).name
     for stage, written in restore_stages(restorer, source, target):
         say(f"N = {stage.iteration}: {written}, changed the picture by {stage.change:.1e}")
+
+
+def _pair(restorer: Restorer, left: Path, right: Path, out: Path | None) -> None:
+    from nafnet_deploy.errors import UsageError
+    from nafnet_deploy.runtime.folder import default_target, restore_pair
+
+    if out is not None and not out.is_dir():
+        raise UsageError(f"{out} is not a folder, and a pair gives two pictures.", "Give an existing folder with -o.")
+    first, second = ((out or view.parent) / default_target(view).name for view in (left, right))
+    with progress() as bar:
+        task = bar.add_task(left.name, total=None)
+        restore_pair(
+            restorer,
+            (left, right),
+            (first, second),
+            lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    say(f"{left}, {right} -> {first}, {second}")
 
 
 def _folder(restorer: Restorer, source: Path, out: Path | None) -> None:

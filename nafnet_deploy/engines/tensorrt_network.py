@@ -176,11 +176,12 @@ def _products_of_network(network: Any) -> Counter[tuple[str, str]]:
 def _products_of_graph(model: onnx.ModelProto) -> Counter[tuple[str, str]]:
     import onnx
 
-    types = {w.name: onnx.helper.tensor_dtype_to_np_dtype(w.data_type).name for w in model.graph.initializer}
+    inferred = onnx.shape_inference.infer_shapes(model).graph  # the factors of an attention are no weights
+    types = {v.name: v.type.tensor_type.elem_type for v in (*inferred.value_info, *inferred.output)}
     return Counter(
-        (_PRODUCTS[node.op_type], types[node.input[1]])
+        (_PRODUCTS[node.op_type], onnx.helper.tensor_dtype_to_np_dtype(types[node.output[0]]).name)
         for node in model.graph.node
-        if node.op_type in _PRODUCTS and node.input[1] in types  # a computed weight states no type
+        if node.op_type in _PRODUCTS
     )
 
 

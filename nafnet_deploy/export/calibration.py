@@ -25,7 +25,7 @@ SEEDED_PIXELS = 128
 def seeded_inputs(config: ModelConfig) -> list[NDArray[np.float32]]:
     """Natural-looking pictures, and black, white, a checkerboard and saturated noise; float32 [1, C, H, W]."""
     side = -(-SEEDED_PIXELS // config.size_multiple) * config.size_multiple
-    shape = (1, config.channels, side, side)
+    shape = (1, config.planes, side, side)
     checkers = np.indices((side, side)).sum(axis=0) % 2
     noise = np.random.default_rng(0).integers(0, 2, shape)
     stress = [np.zeros(shape), np.ones(shape), np.broadcast_to(checkers, shape), noise]
@@ -56,4 +56,5 @@ def _middle(pixels: NDArray[np.float32], config: ModelConfig) -> NDArray[np.floa
     height, width = (min(side, MOST_PIXELS) for side in pixels.shape[:2])
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
     crop = pixels[top : top + height, left : left + width].transpose(2, 0, 1)[None]
+    crop = np.concatenate([crop] * config.views, axis=1)  # without a second picture, the same to both eyes
     return np.ascontiguousarray(pad_to_multiple(crop, config.size_multiple, padding_mode(config)))

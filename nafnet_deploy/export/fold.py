@@ -1,11 +1,12 @@
 """Rewrites a trained network into the form that engines run fastest, exactly.
 
-Three identities, none of which changes what is computed beyond rounding:
+Four identities, none of which changes what is computed beyond rounding:
 
 - LayerNorm's scale g and shift b go into the 1x1 conv behind it: W (g * x + b) + d = (W diag(g)) x + (W b + d).
 - beta and gamma, which scale a residual, go into the conv before them: beta * (W y + d) = (diag(beta) W) y + beta d.
-- a conv followed by SimpleGate is cut into two convs, one per half, whose outputs are multiplied: no Split node,
-  which ONNX Runtime's blocked convolution layout would have to leave and enter again.
+- a DO-Conv is a plain conv whose kernel is the product of its two factors.
+- a conv followed by a gate is cut into two convs, one per half, whose outputs are multiplied (the second after its
+  activation): no Split node, which ONNX Runtime's blocked convolution layout would have to leave and enter again.
 
 A module computes in the dtype of its convs: features are cast where they enter it, and statistics are taken in
 float32 (see `precision`). In a float32 network none of this leaves a trace.
@@ -17,78 +18,86 @@ reduction over channels on ONNX Runtime and takes less memory than the LayerNorm
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nafnet_deploy.export.attention import Attend
+from nafnet_deploy.export.enlarge import ConvEnlarge
+from nafnet_deploy.export.frequency import MatrixMagnitude, MatrixSkip
+from nafnet_deploy.export.norms import ChannelNorm, absorb_norm, halves, scale_output
+from nafnet_deploy.export.stereo import FoldedAttention
 from nafnet_deploy.models.blocks import NAFBlock
-from nafnet_deploy.models.layers import LayerNorm2d
+from nafnet_deploy.models.do_conv import DOConv2d
+from nafnet_deploy.models.frequency import FrequencySkip, MagnitudeInput
+from nafnet_deploy.models.gates import Gate
+from nafnet_deploy.models.layers import Enlarge, LayerNorm2d
+from nafnet_deploy.models.nafssr import StereoAttention
 from nafnet_deploy.models.reasoning import ReasoningUnit
 
 
 def fold(network: nn.Module) -> nn.Module:
     """A copy of `network` in deployment form; same inputs, same outputs up to rounding, for inference only."""
     folded = copy.deepcopy(network).eval()
+    _multiply_out(folded)
     _replace(folded)
     return folded.requires_grad_(False)
 
 
+def _multiply_out(module: nn.Module) -> None:
+    """Makes every DO-Conv a plain conv, before anything else looks at the convs."""
+    for name, child in module.named_children():
+        if isinstance(child, DOConv2d):
+            setattr(module, name, child.plain())
+        else:
+            _multiply_out(child)
+
+
+FORMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    NAFBlock: lambda block: FoldedBlock(block),
+    ReasoningUnit: lambda unit: FoldedUnit(unit),
+    FrequencySkip: lambda skip: MatrixSkip(skip, halves(skip.second)),
+    MagnitudeInput: lambda part: MatrixMagnitude(),
+    StereoAttention: FoldedAttention,
+    Enlarge: ConvEnlarge,
+}
+"""The deployment form of every part that has one."""
+
+
 def _replace(module: nn.Module) -> None:
     for name, child in module.named_children():
-        if isinstance(child, NAFBlock):
-            setattr(module, name, FoldedBlock(child))
-        elif isinstance(child, ReasoningUnit):
-            setattr(module, name, FoldedUnit(child))
+        if type(child) in FORMS:
+            setattr(module, name, FORMS[type(child)](child))
         else:
             _replace(child)
 
 
-class ChannelNorm(nn.Module):
-    """(x - mean) / sqrt(variance + eps) over the channels of every pixel: [B, c, H, W] -> float32 [B, c, H, W].
+class Gated(nn.Module):
+    """Convs in a row and the gate behind them, the two halves of the channels kept apart all the way.
 
-    Computed in float32 whatever the input's dtype: the squared deviation passes 65504 long before x does.
+    [B, c_in, H, W] -> [B, c_out / 2, H, W]; with an activation that is no gate, c_out channels and one row of convs.
+
+    Args:
+        gate: the activation.
+        norm: the norm before the first conv; what is no LayerNorm has nothing to absorb.
+        layers: convs, first a 1x1 one, then depthwise ones.
     """
 
-    def __init__(self, norm: LayerNorm2d) -> None:
+    def __init__(self, gate: Gate, norm: nn.Module, *layers: nn.Module) -> None:
         super().__init__()
-        channels = norm.weight.shape[0]
-        self.eps = norm.eps
-        self.mean = nn.Parameter(torch.full((1, channels, 1, 1), 1 / channels))
+        convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+        self.gate = gate
+        row = [absorb_norm(norm, convs[0]) if isinstance(norm, LayerNorm2d) else convs[0], *convs[1:]]
+        parts = [halves(conv) for conv in row] if gate.halves else [(conv,) for conv in row]
+        self.first = nn.Sequential(*[part[0] for part in parts])
+        self.second = nn.Sequential(*[part[1] for part in parts if len(part) == 2])
 
     def forward(self, x: Tensor) -> Tensor:
-        centred = x.float() - F.conv2d(x.float(), self.mean)
-        variance = F.conv2d(centred * centred, self.mean)
-        return centred * torch.rsqrt(variance + self.eps)
-
-
-class GatedPair(nn.Module):
-    """A conv and its SimpleGate as two convs and a product: [B, c_in, H, W] -> [B, c_out / 2, H, W]."""
-
-    def __init__(self, conv: nn.Conv2d, norm: LayerNorm2d | None = None) -> None:
-        super().__init__()
-        self.first, self.second = halves(conv if norm is None else absorb_norm(norm, conv))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.first.weight.dtype)
+        x = x.to(next(self.parameters()).dtype)
         first: Tensor = self.first(x)
-        second: Tensor = self.second(x)
-        return first * second
-
-
-class GatedChain(nn.Module):
-    """1x1 conv, depthwise 3x3 conv and SimpleGate, the two halves of the channels kept apart all the way."""
-
-    def __init__(self, norm: LayerNorm2d, pointwise: nn.Conv2d, depthwise: nn.Conv2d) -> None:
-        super().__init__()
-        self.point_first, self.point_second = halves(absorb_norm(norm, pointwise))
-        self.depth_first, self.depth_second = halves(depthwise)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.point_first.weight.dtype)
-        first: Tensor = self.depth_first(self.point_first(x))
-        second: Tensor = self.depth_second(self.point_second(x))
-        return first * second
+        return self.gate.combine(first, self.second(x)) if self.gate.halves else self.gate.activate(first)
 
 
 class FoldedBlock(nn.Module):
@@ -96,16 +105,18 @@ class FoldedBlock(nn.Module):
 
     def __init__(self, block: NAFBlock) -> None:
         super().__init__()
-        self.norm1, self.norm2 = ChannelNorm(block.norm1), ChannelNorm(block.norm2)
-        self.mix = GatedChain(block.norm1, block.conv1, block.conv2)
-        self.attention = block.sca[1]
+        self.norm1, self.norm2 = (
+            ChannelNorm(n) if isinstance(n, LayerNorm2d) else n for n in (block.norm1, block.norm2)
+        )
+        self.mix = Gated(block.sg, block.norm1, block.conv1, block.conv2)
+        self.attend = Attend(block.attention, block.conv3.in_channels)
         self.project = scale_output(block.conv3, block.beta)
-        self.feed = GatedPair(block.conv4, block.norm2)
+        self.feed = Gated(block.sg, block.norm2, block.conv4)
         self.close = scale_output(block.conv5, block.gamma)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.mix(self.norm1(x))
-        x = x + self.project(y * self.attention(global_mean(y)))
+        x = x + self.project(self.attend(y))
         closed: Tensor = self.close(self.feed(self.norm2(x)))
         return x + closed
 
@@ -116,8 +127,8 @@ class FoldedUnit(nn.Module):
     def __init__(self, unit: ReasoningUnit) -> None:
         super().__init__()
         self.norm = ChannelNorm(unit.norm)
-        self.mix = GatedChain(unit.norm, unit.fuse, unit.mix)
-        self.attention = unit.sca[1]
+        self.mix = Gated(unit.sg, unit.norm, unit.fuse, unit.mix)
+        self.attend = Attend(unit.sca, unit.update.in_channels)
         self.blocks = nn.Sequential(*[FoldedBlock(b) for b in unit.blocks if isinstance(b, NAFBlock)])
         self.reasoning, self.gate = halves(unit.update)
         self.state: torch.dtype | None = None
@@ -126,7 +137,7 @@ class FoldedUnit(nn.Module):
     def step(self, x: Tensor, h: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         """One iteration: (input, features, knowledge) -> (features, knowledge)."""
         z = self.mix(self.norm(torch.cat([h.to(k.dtype), k], dim=1)))
-        z = self.blocks((z * self.attention(global_mean(z))).to(x.dtype))
+        z = self.blocks(self.attend(z).to(x.dtype))
         k = k + torch.sigmoid(self.gate(z)) * (self.reasoning(z) - k)
         return (x.to(k.dtype) + k).to(x.dtype), k
 
@@ -138,50 +149,3 @@ class FoldedUnit(nn.Module):
             h, k = self.step(x, h, k)
             results.append(h)
         return results
-
-
-def global_mean(x: Tensor) -> Tensor:
-    """Mean over height and width in float32, as the pooling operator that blocked layouts know."""
-    return F.adaptive_avg_pool2d(x.float(), 1).to(x.dtype)
-
-
-def absorb_norm(norm: LayerNorm2d, conv: nn.Conv2d) -> nn.Conv2d:
-    """The 1x1 `conv` with the affine part of the LayerNorm before it inside."""
-    folded = copy.deepcopy(conv)
-    weight, bias = conv.weight.detach().double(), _bias(conv).double()
-    matrix = weight[:, :, 0, 0]
-    folded.weight = nn.Parameter((weight * norm.weight.detach().double().view(1, -1, 1, 1)).float())
-    folded.bias = nn.Parameter((bias + matrix @ norm.bias.detach().double()).float())
-    return folded
-
-
-def scale_output(conv: nn.Conv2d, scale: Tensor) -> nn.Conv2d:
-    """`conv` with its output channels multiplied by `scale` [1, c, 1, 1]."""
-    folded = copy.deepcopy(conv)
-    factor = scale.detach().double().view(-1)
-    folded.weight = nn.Parameter((conv.weight.detach().double() * factor.view(-1, 1, 1, 1)).float())
-    folded.bias = nn.Parameter((_bias(conv).double() * factor).float())
-    return folded
-
-
-def halves(conv: nn.Conv2d) -> tuple[nn.Conv2d, nn.Conv2d]:
-    """Two convs that compute the first and the second half of the output channels; dense or depthwise."""
-    parts = []
-    depthwise = conv.groups > 1
-    half = conv.out_channels // 2
-    for rows in (slice(None, half), slice(half, None)):
-        part = nn.Conv2d(
-            half if depthwise else conv.in_channels,
-            half,
-            conv.kernel_size,  # type: ignore[arg-type]
-            padding=conv.padding,  # type: ignore[arg-type]
-            groups=half if depthwise else 1,
-        )
-        part.weight = nn.Parameter(conv.weight.detach()[rows].clone())
-        part.bias = nn.Parameter(_bias(conv)[rows].clone())
-        parts.append(part)
-    return parts[0], parts[1]
-
-
-def _bias(conv: nn.Conv2d) -> Tensor:
-    return torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()

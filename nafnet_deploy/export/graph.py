@@ -7,9 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx
+import onnx_ir as ir
+from onnxscript import optimizer
 
 from nafnet_deploy.errors import ExportError
 from nafnet_deploy.manifest import TensorSpec
+
+FOLDED = 2**24
+"""Most values of a constant that is worked out while a graph is measured."""
 
 
 def finish(model: onnx.ModelProto, name: str, output_shape: Sequence[int | str], keep: Iterable[str]) -> None:
@@ -185,7 +190,11 @@ def inferred(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.GraphProt
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
                 dim.dim_value = sizes[dim.dim_param]
-    return onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
+    # Shapes that are computed in the graph (the matrices of a Fourier transform) are constants now; ONNX's own
+    # inference does not follow them.
+    folded = ir.from_proto(fixed)
+    optimizer.fold_constants(folded, input_size_limit=FOLDED, output_size_limit=FOLDED)
+    return onnx.shape_inference.infer_shapes(ir.to_proto(folded), data_prop=True).graph
 
 
 def _bytes(value: onnx.ValueInfoProto) -> int:

@@ -11,7 +11,7 @@ import onnx
 
 from nafnet_deploy.errors import ExportError
 from nafnet_deploy.export.graph import in_float32
-from nafnet_deploy.manifest import Bundle, PartSpec, TensorSpec
+from nafnet_deploy.manifest import Bundle, ModelManifest, PartSpec, TensorSpec
 from nafnet_deploy.parity.inputs import parity_shapes
 from nafnet_deploy.parity.report import ParityReport
 from nafnet_deploy.parity.run import ORACLE, Pictures, run_parity
@@ -31,7 +31,7 @@ def prove(bundle: Bundle, network: Pictures) -> dict[str, float]:
     Raises:
         ExportError: the graph does not compute what the network computes.
     """
-    report = run_parity(bundle, network, shapes=parity_shapes(bundle.manifest, PROOF_SIZES))
+    report = run_parity(bundle, network, shapes=_shapes(bundle.manifest))
     _demand(report, "Nothing was written. Try another --opset.")
     return {"max_abs_error": report.max_abs_error}
 
@@ -64,7 +64,7 @@ def prove_half(
     wide = Bundle(folder / "wide.onnx", dataclasses.replace(manifest, precision="fp32", parts=parts))
     for suffix, graph in bundle.graphs.items():
         onnx.save(in_float32(onnx.load(graph)), wide.graphs[suffix])
-    semantics = run_parity(wide, rounded, shapes=parity_shapes(manifest, PROOF_SIZES), engine="onnxruntime")
+    semantics = run_parity(wide, rounded, shapes=_shapes(manifest), engine="onnxruntime")
     _demand(semantics, "Nothing was written. Try another --opset.")
     arithmetic = run_parity(_for_oracle(bundle, small), network, engine=ORACLE)
     _demand(
@@ -78,6 +78,14 @@ def prove_half(
 
 def _wide(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
     return tuple(dataclasses.replace(s, dtype="float32") if s.dtype == "float16" else s for s in specs)
+
+
+def _shapes(manifest: ModelManifest) -> list[tuple[int, int, int, int]]:
+    """The standard shapes, and for local means one that the window covers along one side and one along none."""
+    window = manifest.tlc
+    beyond = ((64, window + 32), (window + 64, window + 32)) if window else ()
+    few = parity_shapes(manifest, beyond, batches=(1,))
+    return list(dict.fromkeys((*parity_shapes(manifest, PROOF_SIZES), *few)))
 
 
 def _for_oracle(bundle: Bundle, small: Callable[[Path], object]) -> Bundle:

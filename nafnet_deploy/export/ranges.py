@@ -15,7 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nafnet_deploy.errors import ExportError
-from nafnet_deploy.export.fold import ChannelNorm, FoldedBlock, FoldedUnit, GatedChain, GatedPair
+from nafnet_deploy.export.attention import Attend
+from nafnet_deploy.export.fold import FoldedBlock, FoldedUnit, Gated
+from nafnet_deploy.export.frequency import MatrixSkip
+from nafnet_deploy.export.norms import ChannelNorm
+from nafnet_deploy.export.stereo import FoldedAttention, Scores
 from nafnet_deploy.models.registry import picture
 
 HALF_MAX = 65504.0
@@ -25,6 +29,8 @@ HEADROOM = 8.0
 TRUNK = "residual trunk"
 STATE = "carried state"
 PICTURE = "picture"
+ENDINGS = ("ending", "up.0")
+"""Names of the convs whose result is the picture."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,19 +80,25 @@ def branches(folded: nn.Module) -> dict[str, Branch]:
 
     They are the blocks and the reasoning units, and as branches of their own every conv that feeds trunk, state or
     picture: those between the levels, and the last of each residual. Where the trunk is large their results are, and
-    the rest of a block, which reads normalised features, can stay half.
+    the rest of a block, which reads normalised features, can stay half. Filters in the frequency domain are no branch:
+    they are float32 always.
     """
     found: dict[str, Branch] = {}
+    wide: list[str] = []
     for name, module in folded.named_modules():
-        if isinstance(module, FoldedBlock):
+        if isinstance(module, MatrixSkip):
+            wide.append(name)
+        elif isinstance(module, FoldedBlock):
             found[name] = Branch(module)
             found |= {f"{name}.{leaf}": Branch(getattr(module, leaf), "", TRUNK) for leaf in ("project", "close")}
+        elif isinstance(module, FoldedAttention):
+            found[name] = Branch(module)
         elif isinstance(module, FoldedUnit):
             found[name] = Branch(module)
             found |= {f"{name}.{leaf}": Branch(getattr(module, leaf), TRUNK, STATE) for leaf in ("reasoning", "gate")}
-        elif isinstance(module, nn.Conv2d) and not any(name.startswith(f"{branch}.") for branch in found):
+        elif isinstance(module, nn.Conv2d) and not any(name.startswith(f"{branch}.") for branch in (*found, *wide)):
             found.setdefault(
-                name, Branch(module, "" if name == "intro" else TRUNK, PICTURE if name == "ending" else TRUNK)
+                name, Branch(module, "" if name == "intro" else TRUNK, PICTURE if name in ENDINGS else TRUNK)
             )
     return found
 
@@ -163,20 +175,27 @@ class _Recorder:
             for weight in module.parameters():
                 self._hold("weight", float(weight.abs().max()), name)
             after(self._output("conv output", name))
-        elif isinstance(module, GatedChain | GatedPair):
+        elif isinstance(module, Gated):
             after(self._output("gate product", name))
+        elif isinstance(module, Attend) and module.scale is not None:
+            module.scale.register_forward_pre_hook(self._input("channel mean", name))
         elif isinstance(module, ChannelNorm):
             before(self._input("norm input"))
             before(self._deviation)
         elif isinstance(module, FoldedBlock):
-            before(self._input(TRUNK, TRUNK))
+            # without a norm the block's own convs read the trunk as it is
+            readers = (TRUNK,) if isinstance(module.norm1, ChannelNorm) else (TRUNK, name)
+            before(self._input(TRUNK, *readers))
             after(self._output(TRUNK, TRUNK))
-            module.norm2.register_forward_pre_hook(self._input(TRUNK, TRUNK))
-            module.attention.register_forward_pre_hook(self._input("channel mean", name))
+            module.norm2.register_forward_pre_hook(self._input(TRUNK, *readers))
             module.project.register_forward_pre_hook(self._input("attended product", name, f"{name}.project"))
             module.close.register_forward_pre_hook(self._input("gate product", f"{name}.close"))
+        elif isinstance(module, Scores):
+            after(self._output("attention score", name))
+        elif isinstance(module, FoldedAttention):
+            before(self._inputs(TRUNK, TRUNK, name))  # the values are read from the trunk as it is
+            after(self._outputs(TRUNK, TRUNK))
         elif isinstance(module, FoldedUnit):
-            module.attention.register_forward_pre_hook(self._input("channel mean", name))
             module.blocks.register_forward_pre_hook(self._input("attended product", name, TRUNK))
             self._watch_steps(module)
 
@@ -204,6 +223,16 @@ class _Recorder:
 
     def _output(self, kind: str, *parts: str) -> Callable[[nn.Module, Any, Any], None]:
         return lambda module, inputs, output: self.see(kind, output, *parts)
+
+    def _inputs(self, kind: str, *parts: str) -> Callable[[nn.Module, Any], None]:
+        return lambda module, inputs: self._see_all(kind, inputs, parts)
+
+    def _outputs(self, kind: str, *parts: str) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda module, inputs, outputs: self._see_all(kind, outputs, parts)
+
+    def _see_all(self, kind: str, tensors: Sequence[Tensor], parts: Sequence[str]) -> None:
+        for tensor in tensors:
+            self.see(kind, tensor, *parts)
 
     def _deviation(self, module: nn.Module, inputs: Any) -> None:
         x = inputs[0]

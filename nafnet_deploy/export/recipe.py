@@ -41,6 +41,8 @@ class ExportRecipe:
     """Keep the residual trunk and the carried state of an fp16 graph in float32 even where half is safe."""
     calibrate: str = ""
     """Folder of pictures for the range scan of an fp16 export; empty for seeded pictures."""
+    tlc: int = 0
+    """Side of the window (pixels of the picture) of local means in place of global ones (TLC); 0 is off."""
     opset: int = OLDEST_OPSET
     """ONNX operator set, 18 or newer."""
     output: str = "export"
@@ -58,6 +60,7 @@ class ExportRecipe:
         need(self.precision in PRECISIONS, "precision", f"use {' or '.join(PRECISIONS)}")
         need(self.precision == "fp16" or not self.fp32_trunk, "fp32_trunk", "it belongs to --precision fp16")
         need(self.precision == "fp16" or not self.calibrate, "calibrate", "it belongs to --precision fp16")
+        need(self.tlc >= 0, "tlc", "use a window in pixels, or 0 for global means")
         need(self.opset >= OLDEST_OPSET, "opset", f"use {OLDEST_OPSET} or newer")
         need(self.batch == "dynamic" or (isinstance(self.batch, int) and self.batch >= 1), "batch",
              "use a number from 1 or `dynamic`")  # fmt: skip
@@ -77,7 +80,7 @@ class ExportRecipe:
         batch: int | str = "batch" if self.batch == "dynamic" else self.batch
         size = self.size()
         if size is None:
-            return (batch, config.channels, "height", "width")
+            return (batch, config.planes, "height", "width")
         m = config.size_multiple
         if size[0] % m or size[1] % m:
             better = "x".join(str(-(-s // m) * m) for s in size)
@@ -85,7 +88,7 @@ class ExportRecipe:
                 f"--imgsz {self.imgsz} does not fit: height and width must be multiples of {m}.",
                 f"Use --imgsz {better}.",
             )
-        return (batch, config.channels, size[0], size[1])
+        return (batch, config.planes, size[0], size[1])
 
 
 def read_export_recipe(path: Path | None, overrides: Mapping[str, Any]) -> ExportRecipe:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,15 +17,17 @@ from nafnet_deploy.checkpoints.store import Checkpoint
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import ConfigError, UsageError
 from nafnet_deploy.export import calibration, graph
+from nafnet_deploy.export.contract import Half, free_sizes, scaled, write_contract
 from nafnet_deploy.export.fold import fold
-from nafnet_deploy.export.precision import HalfPlan, plan_half, round_weights, to_half
+from nafnet_deploy.export.precision import plan_half, round_weights, to_half
 from nafnet_deploy.export.proof import prove, prove_half
-from nafnet_deploy.export.ranges import Ranges, scan
+from nafnet_deploy.export.ranges import scan
 from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.export.split import TAPS, Stepped, check_splits, split_graph
 from nafnet_deploy.export.unroll import OUTPUT, Unrolled, iteration_values, to_onnx
-from nafnet_deploy.manifest import Bundle, ModelManifest, PartSpec, bundle_file, open_bundle, part_suffix, sha256_of
-from nafnet_deploy.models.registry import padding_mode, pictures, tile_overlap
+from nafnet_deploy.manifest import Bundle, PartSpec, bundle_file, open_bundle, part_suffix, sha256_of
+from nafnet_deploy.models.local_means import localise
+from nafnet_deploy.models.registry import pictures
 from nafnet_deploy.parity.golden import Case, write_golden
 from nafnet_deploy.parity.inputs import natural_batch, parity_shapes
 from nafnet_deploy.runtime.step_measures import measure_stopping
@@ -35,7 +36,6 @@ GOLDEN_SIZES = ((32, 48),)
 """Heights and widths of the golden inputs: small, because every iteration of each is stored."""
 PROVED_ITERATIONS = 5
 """Iterations of a split bundle that are proved when nobody asks for another number; it runs any."""
-PACKAGES = ("nafnet-deploy", "torch", "onnx", "onnxscript", "onnxruntime")
 Shape = tuple[int, int, int, int]
 
 
@@ -56,7 +56,7 @@ def export_bundle(
         on_warning: told each part that an fp16 graph keeps in float32 because its values come near half's limit.
 
     Raises:
-        ConfigError: iterations or a size that the network does not take.
+        ConfigError: iterations, a size or a window of TLC that the network does not take.
         ExportError: the exporter failed, or the graph does not compute what the network computes.
         UsageError: the target folder cannot be written, or the pictures of `calibrate` cannot be read.
     """
@@ -71,7 +71,7 @@ def export_bundle(
         raise UsageError(f"{target.parent} cannot be written: {error.strerror}.", "Choose another -o.") from error
     with scratch as folder:
         draft = Path(folder) / target.name
-        network = checkpoint.network()
+        network = localise(checkpoint.network(), config, recipe.tlc)
         module, half = fold(network), None
         if recipe.precision == "fp16":
             on_stage("scan ranges")
@@ -84,17 +84,20 @@ def export_bundle(
             """Traces the network and writes its graph, or the parts of it."""
             traced = _trace(shape, config.size_multiple)
             if recipe.mode == "split":
-                model = _graph(to_onnx(Stepped(module), TAPS, *traced, recipe.opset), checkpoint.name, shape)
-                return model, _write_parts(split_graph(model, shape, _sizes(config)), draft)
-            values = [value for place in iteration_values(config, iterations).values() for value in place]
-            unrolled = Unrolled(module, iterations)
-            model = _graph(to_onnx(unrolled, values, *traced, recipe.opset), checkpoint.name, shape)
+                made = to_onnx(Stepped(module), TAPS, *traced, recipe.opset)
+            else:
+                values = [value for place in iteration_values(config, iterations).values() for value in place]
+                made = to_onnx(Unrolled(module, iterations), values, *traced, recipe.opset)
+            model = _graph(made, checkpoint.name, scaled(shape, config.scale))
+            if recipe.mode == "split":
+                sizes = free_sizes(config, 32 * config.size_multiple)
+                return model, _write_parts(split_graph(model, shape, sizes), draft)
             onnx.save(model, draft)
             return model, {}
 
         on_stage("fold and unroll" if recipe.mode == "unrolled" else "fold and split")
         model, parts = make(shape, draft)
-        manifest = _manifest(checkpoint, model, (iterations, default), recipe, half, parts)
+        manifest = write_contract(checkpoint, model, (iterations, default), recipe, half, parts)
         on_stage("record golden outputs")
         compute = reference(network)
         inputs = [natural_batch(s, seed) for seed, s in enumerate(parity_shapes(manifest, GOLDEN_SIZES))]
@@ -109,7 +112,7 @@ def export_bundle(
         if half is None:
             found = prove(bundle, compute)
         else:
-            free = ("batch", config.channels, "height", "width")
+            free = ("batch", config.planes, "height", "width")
             rounded = reference(round_weights(fold(network), half.plan))
             found = prove_half(bundle, compute, rounded, lambda path: make(free, path))
         manifest = dataclasses.replace(manifest, parity=found)
@@ -137,7 +140,7 @@ def _iterations(config: ModelConfig, recipe: ExportRecipe) -> tuple[int, int]:
 
 
 def target_path(checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -> Path:
-    """Where the graph goes: `<folder>/<model>-n<N>-<shape>-<precision>.onnx`, or the name that was asked for."""
+    """Where the graph goes: the name asked for, or `<folder>/<model>-n<N>-<shape>[-tlc<window>]-<precision>.onnx`."""
     output = Path(recipe.output)
     if output.suffix == ".onnx":
         return output
@@ -148,25 +151,17 @@ def target_path(checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -
     place = "dynamic" if size is None else f"{size[0]}x{size[1]}"
     batch = "" if recipe.batch in ("dynamic", 1) else f"-b{recipe.batch}"
     form = "split" if recipe.mode == "split" else f"n{iterations}"
-    return output / f"{name}-{form}-{place}{batch}-{recipe.precision}.onnx"
+    local = f"-tlc{recipe.tlc}" if recipe.tlc else ""
+    return output / f"{name}-{form}-{place}{batch}{local}-{recipe.precision}.onnx"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Half:
-    """What the range scan found and decided."""
-
-    plan: HalfPlan
-    ranges: Ranges
-    calibration: str
-
-
-def _choose_islands(folded: nn.Module, checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -> _Half:
+def _choose_islands(folded: nn.Module, checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -> Half:
     if recipe.calibrate:
         inputs, words = calibration.folder_inputs(Path(recipe.calibrate), checkpoint.config)
     else:
         inputs, words = calibration.seeded_inputs(checkpoint.config), "seeded pictures"
     found = scan(folded, inputs, iterations)
-    return _Half(plan_half(found, recipe.fp32_trunk), found, words)
+    return Half(plan_half(found, recipe.fp32_trunk), found, words)
 
 
 def _write_parts(parts: Mapping[str, onnx.ModelProto], draft: Path) -> dict[str, PartSpec]:
@@ -175,11 +170,6 @@ def _write_parts(parts: Mapping[str, onnx.ModelProto], draft: Path) -> dict[str,
     return {
         n: PartSpec(graph.tensor_specs(p.graph.input), graph.tensor_specs(p.graph.output)) for n, p in parts.items()
     }
-
-
-def _sizes(config: ModelConfig) -> dict[str, int]:
-    """Values for the free dimensions of a graph where it is measured."""
-    return {"batch": 1, "height": 32 * config.size_multiple, "width": 32 * config.size_multiple}
 
 
 def _graph(model: onnx.ModelProto, name: str, shape: tuple[int | str, ...]) -> onnx.ModelProto:
@@ -205,43 +195,3 @@ def reference(network: nn.Module) -> Callable[[NDArray[np.float32], int], list[N
         return [p.numpy() for p in pictures(network, torch.from_numpy(batch), iterations)]
 
     return compute
-
-
-def _manifest(
-    checkpoint: Checkpoint,
-    model: onnx.ModelProto,
-    iterations: tuple[int, int],
-    recipe: ExportRecipe,
-    half: _Half | None,
-    parts: dict[str, PartSpec],
-) -> ModelManifest:
-    config = checkpoint.config
-    sizes = _sizes(config)
-    return ModelManifest(
-        name=checkpoint.name or Path(recipe.model).stem,
-        task=checkpoint.task,
-        model=config,
-        iterations=iterations[0],
-        default_iterations=iterations[1],
-        iteration_values={} if parts else iteration_values(config, iterations[0]),
-        inputs=graph.tensor_specs(model.graph.input),
-        outputs=graph.tensor_specs(model.graph.output),
-        size_multiple=config.size_multiple,
-        scale=1,
-        padding=padding_mode(config),
-        tile_overlap=tile_overlap(config),
-        activation_bytes_per_pixel=graph.activation_bytes_per_pixel(model, sizes),
-        color="RGB",
-        value_range=(0.0, 1.0),
-        precision=recipe.precision,
-        opset=model.opset_import[0].version,
-        versions={name: importlib.metadata.version(name) for name in PACKAGES},
-        provenance=checkpoint.provenance,
-        sha256={},
-        parity={},
-        float32_islands=half.plan.islands if half else {},
-        half_share=graph.half_share(model, sizes),
-        ranges=half.ranges.classes if half else {},
-        calibration=half.calibration if half else "",
-        parts=parts,
-    )

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.models.blocks import Parts
 from nafnet_deploy.models.nafnet import NAFNet
 from nafnet_deploy.models.reasoning import ReasoningUnit
 
@@ -24,14 +25,18 @@ class NAFNetRR(NAFNet):
         coarsest = config.width * 2 ** (levels - 1)
         channels = {"encoder": coarsest, "middle": 2 * coarsest, "decoder": coarsest}
         self.reasoning = nn.ModuleDict(
-            {p: ReasoningUnit(channels[p], config.reasoning_blocks, config.dropout) for p in config.positions}
+            {
+                p: ReasoningUnit(channels[p], config.reasoning_blocks, config.dropout, Parts.of(config))
+                for p in config.positions
+            }
         )
 
     def forward(self, x: Tensor, iters: int | None = None) -> Tensor:
-        """The restored picture [B, channels, H, W] after `iters` iterations (default: the configuration's)."""
+        """The restored picture [B, channels, s H, s W] after `iters` iterations (default: the configuration's)."""
         n = check_iterations(self.config.iterations if iters is None else iters)
         features, skips = self.encode(x, n)
-        return self.decode(self.refine("middle", features, n)[-1], skips, n) + x
+        restored: Tensor = self.decode(self.refine("middle", features, n)[-1], skips, n) + self.enlarge(x)
+        return restored
 
     def forward_all(self, x: Tensor, iters: int | None = None) -> list[Tensor]:
         """The pictures of iterations 1..`iters`; what does not depend on the iteration is computed once."""
@@ -40,7 +45,7 @@ class NAFNetRR(NAFNet):
             return [self.forward(x, i) for i in range(1, n + 1)]
         features, skips = self.encode(x, n)
         refined = self.refine("middle", features, n)
-        return [self.decode(refined[i - 1], skips, i) + x for i in range(1, n + 1)]
+        return [self.decode(refined[i - 1], skips, i) + self.enlarge(x) for i in range(1, n + 1)]
 
     def refine(self, position: str, features: Tensor, iters: int) -> list[Tensor]:
         """The features at a place after each iteration; unchanged where no unit sits."""
@@ -51,12 +56,12 @@ class NAFNetRR(NAFNet):
 
     def encode(self, x: Tensor, iters: int) -> tuple[Tensor, list[Tensor]]:
         """Features after the middle blocks, and the skips from fine to coarse."""
-        features, skips = self.intro(x), []
+        features, skips = self.intro(self.spectrum(x)), []
         for level, (blocks, down) in enumerate(zip(self.encoders, self.downs, strict=True)):
             features = blocks(features)
             if level == len(self.encoders) - 1:
                 features = self.refine("encoder", features, iters)[-1]
-            skips.append(features)
+            skips.append(self.filters[level](features))
             features = down(features)
         return self.middle_blks(features), skips
 
@@ -66,7 +71,7 @@ class NAFNetRR(NAFNet):
             features = blocks(up(features) + skips[-1 - level])
             if level == 0:
                 features = self.refine("decoder", features, iters)[-1]
-        residual: Tensor = self.ending(features)
+        residual: Tensor = self.shuffle(self.ending(features))
         return residual
 
 

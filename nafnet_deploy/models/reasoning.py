@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from nafnet_deploy.models.blocks import NAFBlock
-from nafnet_deploy.models.layers import GlobalMean, LayerNorm2d, SimpleGate
+from nafnet_deploy.models.attention import KINDS
+from nafnet_deploy.models.blocks import NAFNET, NAFBlock, Parts
+from nafnet_deploy.models.do_conv import spatial_conv
+from nafnet_deploy.models.gates import Gate
+from nafnet_deploy.models.layers import LayerNorm2d
 
 
 class ReasoningUnit(nn.Module):
@@ -14,8 +17,8 @@ class ReasoningUnit(nn.Module):
 
     One iteration reads the current features h and the knowledge k that the previous iteration left::
 
-        z  = SimpleGate(dw3x3(1x1(LN([h, k]))))        2c -> 2c -> c
-        z  = shared NAFBlocks(z * SCA(z))
+        z  = gate(dw3x3(1x1(LN([h, k]))))              2c -> 2c -> c; a plain activation 2c -> c -> c
+        z  = shared NAFBlocks(z * attention(z))
         r, u = 1x1(z)                                  new reasoning, update gate
         k' = k + sigmoid(u) * (r - k)
         h' = x + k'                                    x: what entered the unit
@@ -24,15 +27,16 @@ class ReasoningUnit(nn.Module):
     residual ties every result to the unit's input, so a further iteration refines instead of drifting.
     """
 
-    def __init__(self, channels: int, blocks: int = 1, dropout: float = 0.0) -> None:
+    def __init__(self, channels: int, blocks: int = 1, dropout: float = 0.0, parts: Parts = NAFNET) -> None:
         super().__init__()
         c = channels
         self.norm = LayerNorm2d(2 * c)
-        self.fuse = nn.Conv2d(2 * c, 2 * c, 1)
-        self.mix = nn.Conv2d(2 * c, 2 * c, 3, padding=1, groups=2 * c)
-        self.sg = SimpleGate()
-        self.sca = nn.Sequential(GlobalMean(), nn.Conv2d(c, c, 1))
-        self.blocks = nn.Sequential(*[NAFBlock(c, dropout) for _ in range(blocks)])
+        self.sg = Gate(parts.gate)
+        mixed = self.sg.factor * c
+        self.fuse = nn.Conv2d(2 * c, mixed, 1)
+        self.mix = spatial_conv(parts.do_conv, mixed, mixed, 3, padding=1, groups=mixed)
+        self.sca = KINDS[parts.attention][1](c)
+        self.blocks = nn.Sequential(*[NAFBlock(c, dropout, parts) for _ in range(blocks)])
         self.update = nn.Conv2d(c, 2 * c, 1)
 
     def step(self, x: Tensor, h: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -10,24 +11,25 @@ from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.models.nafnet import NAFNet
 from nafnet_deploy.models.nafnet_rr import NAFNetRR, check_iterations
-
-OVERLAP_COARSE_PIXELS = 8
-"""Advised tile overlap in pixels of the coarsest level (see `tile_overlap`)."""
+from nafnet_deploy.models.nafssr import NAFSSR
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
     """What the rest of the toolkit needs to know about a kind of network."""
 
-    network: type[NAFNet]
+    network: Callable[[ModelConfig], nn.Module]
     """The module; takes a `ModelConfig`."""
     padding: str
     """How a picture reaches the size multiple, right and bottom: `zeros` (as published) or `reflect`."""
+    overlap: int = 8
+    """Advised overlap of neighbouring tiles, in pixels of the coarsest level."""
 
 
 ARCHITECTURES = {
     "nafnet": Architecture(NAFNet, "zeros"),
     "nafnet-rr": Architecture(NAFNetRR, "reflect"),
+    "nafssr": Architecture(NAFSSR, "zeros", 32),
 }
 
 
@@ -47,16 +49,16 @@ def padding_mode(config: ModelConfig) -> str:
 
 
 def tile_overlap(config: ModelConfig) -> int:
-    """Advised overlap of neighbouring tiles (pixels of the picture): 8 pixels of the coarsest level.
+    """Advised overlap of neighbouring tiles (pixels of the picture): some pixels of the coarsest level.
 
     Each level doubles the pixels behind one feature, so the reach of a network with L levels grows as 2^L:
-    32 px for two levels, 128 px for four. It is advice, not a guarantee: the global means see a whole tile.
+    32 px for two levels of a U-Net, 128 px for four. It is advice, not a guarantee: the global means see a whole tile.
     """
-    return OVERLAP_COARSE_PIXELS * config.size_multiple
+    return ARCHITECTURES[config.architecture].overlap * config.size_multiple
 
 
 def pictures(module: nn.Module, x: Tensor, iters: int) -> list[Tensor]:
-    """The restored pictures of iterations 1..`iters`, each [B, channels, H, W] like `x`.
+    """The restored pictures of iterations 1..`iters`, each [B, planes, s H, s W] of `x`, s the network's scale.
 
     Args:
         module: a network made by `build`.

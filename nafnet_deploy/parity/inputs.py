@@ -64,7 +64,7 @@ def parity_shapes(
         dict.fromkeys(  # keeps the order and drops what became equal
             (
                 batch if isinstance(batch, int) else b,
-                manifest.model.channels,
+                manifest.model.planes,
                 height if isinstance(height, int) else -(-h // multiple) * multiple,
                 width if isinstance(width, int) else -(-w // multiple) * multiple,
             )

@@ -3,7 +3,7 @@
 ONNX Runtime's CPU kernels compute a float16 graph in float32 and drop the casts between, so they show what rounding
 the weights costs and nothing else. Here every float16 operator rounds its result to float16, as a GPU does:
 
-- Conv multiplies float16 values, sums in float32 and rounds once, which is what tensor cores do;
+- Conv and MatMul multiply float16 values, sum in float32 and round once, which is what tensor cores do;
 - a mean over the picture in float16 rounds the *sum* to float16 before it divides, so that a sum beyond 65504 is
   infinite, as in a kernel that accumulates in half. Exported graphs take their means in float32 and never meet this;
 - the other operators are NumPy's, which rounds each float16 result.
@@ -74,6 +74,16 @@ class Conv(OpRun):
             return (result.astype(x.dtype),)
 
 
+class MatMul(OpRun):
+    """Product of (stacks of) matrices: products and sums in float32, one rounding to the input's type."""
+
+    op_domain = ""
+
+    def _run(self, a: Array, b: Array) -> tuple[Array]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype),)
+
+
 class GlobalAveragePool(OpRun):
     """Mean over height and width; in float16 the sum is rounded before the division."""
 
@@ -93,7 +103,9 @@ class OracleEngine:
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self._evaluator: ReferenceEvaluator | None = ReferenceEvaluator(model, new_ops=[Conv, GlobalAveragePool])
+        self._evaluator: ReferenceEvaluator | None = ReferenceEvaluator(
+            model, new_ops=[Conv, MatMul, GlobalAveragePool]
+        )
         self.name = "onnx reference evaluator"
         """Engine and device."""
         self.inputs = tuple(_spec(value) for value in model.graph.input)

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from nafnet_deploy.errors import EngineError, ImageError, MachineError, NafdeployError, UsageError
 from nafnet_deploy.images.files import list_pictures, read_picture
 from nafnet_deploy.images.writing import WRITE_SUFFIXES, check_target, write_picture
@@ -95,6 +97,40 @@ def restore_stages(restorer: Restorer, source: Path, target: Path) -> Iterator[t
         check_target(picture, written)
         write_picture(picture.with_pixels(stage.pixels), written)
         yield stage, written
+
+
+def restore_pair(
+    restorer: Restorer, sources: tuple[Path, Path], targets: tuple[Path, Path], on_tile: OnTile | None = None
+) -> None:
+    """Restores both views of a stereo pair, left and right, into two files; each keeps its own nature.
+
+    Raises:
+        UsageError: a target is its source, or both are the same file.
+        ImageError: the views differ in size, a source cannot be read or a target cannot be written.
+        ConfigError, EngineError: see `Restorer`.
+        MachineError: memory ran out.
+    """
+    pictures = [read_picture(source) for source in sources]
+    (height, width, _), other = (picture.pixels.shape for picture in pictures)
+    if (height, width) != other[:2]:
+        raise ImageError(
+            f"{sources[0].name} has {width}x{height} pixels and {sources[1].name} {other[1]}x{other[0]}: "
+            "the views of a stereo pair must have the same size.",
+            "Give the two views of one camera, rectified.",
+        )
+    if targets[0] == targets[1]:
+        raise UsageError(f"both views would be written to {targets[0]}.", "Give a folder with -o.")
+    for picture, target in zip(pictures, targets, strict=True):
+        check_target(picture, target)
+    both = np.concatenate([picture.pixels for picture in pictures], axis=2)
+    try:
+        restored = restorer.in_unit_range(both, on_tile)
+    except MemoryError as error:
+        raise MachineError(
+            f"the memory does not suffice for {sources[0]}.", "Use fewer rows at a time, e.g. --tile 64."
+        ) from error
+    for picture, target, view in zip(pictures, targets, np.split(restored, len(pictures), axis=2), strict=True):
+        write_picture(picture.with_pixels(np.ascontiguousarray(view)), target)
 
 
 def restore_folder(

@@ -37,7 +37,10 @@ class Restorer:
 
     Raises:
         ConfigError: an impossible tile or overlap, or a tile that the graph's fixed size rules out.
-        EngineError: a graph that does not map [B, 3, H, W] to one picture.
+        EngineError: a graph that does not map [B, 3 x views, H, W] to one picture.
+
+    Of a stereo network the picture is both views, [H, W, 6], and a tile spans the width: what one view shows may lie
+    anywhere along the same rows of the other.
     """
 
     def __init__(
@@ -53,8 +56,11 @@ class Restorer:
         if len(engine.inputs) != 1 or len(engine.outputs) != 1 or len(engine.inputs[0].shape) != 4:
             raise EngineError(f"{manifest.name} does not map one picture to one picture.", "Export it again.")
         batch, channels, *sides = engine.inputs[0].shape
-        if isinstance(channels, int) and channels != 3:
-            raise EngineError(f"{manifest.name} takes {channels} channels, pictures have 3.", "Use an RGB network.")
+        self._planes = 3 * manifest.model.views
+        if isinstance(channels, int) and channels != self._planes:
+            raise EngineError(
+                f"{manifest.name} takes {channels} channels, pictures have {self._planes}.", "Use an RGB network."
+            )
         self._batch = batch if isinstance(batch, int) else 1
         self._fixed = tuple(side if isinstance(side, int) else None for side in sides)
         limits = size_limits(engine)
@@ -66,6 +72,11 @@ class Restorer:
     def engine(self) -> Engine:
         """What runs the network."""
         return self._engine
+
+    @property
+    def views(self) -> int:
+        """Pictures that are restored together, side by side in the channels."""
+        return self._manifest.model.views
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -107,7 +118,8 @@ class Restorer:
             ConfigError: tiling is off and the graph's fixed size is smaller than the picture.
         """
         side = self._side(height, width)
-        tile = (self._fixed[0] or side or height, self._fixed[1] or side or width)
+        across = None if self.views > 1 else side
+        tile = (self._fixed[0] or side or height, self._fixed[1] or across or width)
         if self._tile == "off" and (tile[0] < height or tile[1] < width):
             raise ConfigError(
                 f"the graph takes {self._fixed_size()} pixels and the picture has {height}x{width}.", "Use --tile auto."
@@ -125,35 +137,39 @@ class Restorer:
         if self._tile == "off":
             return None
         budget = memory_budget() if self._memory is None else self._memory
-        pixels = budget / max(self._manifest.activation_bytes_per_pixel, 1.0)
         whole = round_up(height, multiple), round_up(width, multiple)
+        per_pixel = self._manifest.activation_bytes_per_pixel + self._manifest.activation_bytes_per_column * whole[1]
+        pixels = budget / max(per_pixel, 1.0)
         if whole[0] * whole[1] <= pixels and whole[0] <= self._most[0] and whole[1] <= self._most[1]:
             return None
         overlap = self._manifest.tile_overlap if self._overlap is None else self._overlap
         # a tile of less than twice its overlap would compute every pixel four times and more
         smallest = round_up(max(2 * overlap, multiple), multiple)
-        side = max(min(int(math.sqrt(pixels)), MAX_AUTO_TILE) // multiple * multiple, smallest)
+        largest = int(pixels / whole[1]) if self.views > 1 else int(math.sqrt(pixels))
+        side = max(min(largest, MAX_AUTO_TILE) // multiple * multiple, smallest)
         return int(min(side, *self._most))
 
     def __call__(self, image: NDArray[np.float32], on_tile: OnTile | None = None) -> NDArray[np.float32]:
         """Restores one picture.
 
         Args:
-            image: float32 [H, W, 3] within `value_range`, any H and W from 1.
+            image: float32 [H, W, 3 x views] within `value_range`, any H and W from 1.
             on_tile: told about progress.
 
         Returns:
-            float32 [H * scale, W * scale, 3], clipped to `value_range`.
+            float32 [H * scale, W * scale, 3 x views], clipped to `value_range`.
 
         Raises:
             ImageError: an array of another type or shape.
             ConfigError: see `plan`.
             EngineError: the engine failed or gave values that are not numbers.
         """
-        if image.dtype != np.float32 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise ImageError(f"a float32 [H, W, 3] picture is needed, not {image.dtype} {list(image.shape)}.")
+        if image.dtype != np.float32 or image.ndim != 3 or image.shape[2] != self._planes or 0 in image.shape:
+            raise ImageError(
+                f"a float32 [H, W, {self._planes}] picture is needed, not {image.dtype} {list(image.shape)}."
+            )
         plan, scale = self.plan(*image.shape[:2]), self._manifest.scale
-        blender = Blender(plan, 3, scale) if len(plan) > 1 else None
+        blender = Blender(plan, self._planes, scale) if len(plan) > 1 else None
         announce(self._engine, -(-len(plan) // self._batch))
         done, result = 0, image
         for places, tiles in self._runs(image, plan):
@@ -170,7 +186,7 @@ class Restorer:
         return np.clip(result, *self.value_range, out=result)
 
     def in_unit_range(self, pixels: NDArray[np.float32], on_tile: OnTile | None = None) -> NDArray[np.float32]:
-        """Restores pixels [H, W, 3] whose black is 0 and whose white is 1, whatever the network counts from.
+        """Restores pixels [H, W, 3 x views] whose black is 0 and whose white is 1, whatever the network counts from.
 
         Raises:
             ImageError, ConfigError, EngineError: as for a call.
@@ -209,7 +225,7 @@ class Restorer:
         every = list(plan)
         for i in range(0, len(every), self._batch):
             places = every[i : i + self._batch]
-            batch = np.empty((self._batch, 3, height, width), dtype)
+            batch = np.empty((self._batch, self._planes, height, width), dtype)
             for slot, (top, left) in enumerate(places):
                 tile = image[top : top + plan.tile[0], left : left + plan.tile[1]].transpose(2, 0, 1)
                 batch[slot] = pad_to(tile, height, width, self._manifest.padding)

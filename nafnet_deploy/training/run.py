@@ -75,6 +75,12 @@ def train(
         torch.manual_seed(recipe.seed)
         chosen = preset(recipe.preset).config
         config = dataclasses.replace(chosen, iterations=recipe.iterations or chosen.iterations)
+        if config.views != 1 or config.scale != 1:
+            raise ConfigError(
+                f"preset = {recipe.preset!r} cannot be trained here: no data layout gives stereo pairs or pictures to "
+                "enlarge.",
+                "Train it elsewhere and give its checkpoint to nafdeploy export.",
+            )
         module = _Resumable(recipe, config)
         if recipe.start and not resume:
             _start_from(module, recipe.start, note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 from collections import OrderedDict
@@ -140,7 +141,7 @@ def test_no_table_of_weights(tmp_path: Path, content: Any) -> None:
         (["patch_embed.proj.weight", "encoder_level1.0.norm1.body.weight", "output.weight"], "Restormer"),
         (["conv_first.weight", "layers.0.residual_group.blocks.0.norm1.weight"], "SwinIR"),
         (["conv1.weight", "layer1.0.conv1.weight", "fc.weight"], "ResNet"),
-        (["intro.weight", "body.0.blk.conv1.weight", "up.0.weight"], "NAFSSR"),
+        (["intro.weight", "body.0.blk.conv1.weight", "up.0.weight"], "a NAFSSR of another layout"),
         (["features.0.weight"], "unknown network: 1 tensors, among them features.0.weight"),
         (["intro.weight"], "unknown network"),
     ],
@@ -149,9 +150,30 @@ def test_another_architecture_is_named(tmp_path: Path, keys: list[str], family: 
     refused(saved(tmp_path, {k: torch.zeros(1) for k in keys}), family)
 
 
-def test_baseline_ablation_is_named(tmp_path: Path, weights: dict[str, Tensor]) -> None:
-    baseline = {k.replace(".sca.", ".se."): v for k, v in weights.items()}
-    refused(saved(tmp_path, baseline), "Baseline ablation")
+ABLATIONS = {
+    "baseline": {"gate": "gelu", "attention": "ca", "dw_expand": 1},
+    "wide baseline": {"gate": "gelu", "attention": "ca"},
+    "plain": {"gate": "relu", "attention": "none", "norm": "none", "dw_expand": 1},
+    "eca": {"attention": "eca"},
+    "expanded": {"dw_expand": 4, "ffn_expand": 3},
+}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_parts_of_the_blocks_are_found(tmp_path: Path, name: str) -> None:
+    config = dataclasses.replace(CONFIG, **ABLATIONS[name])
+    checkpoint = load_official(saved(tmp_path, {"params": stir(build(config)).state_dict()}))
+    assert checkpoint.config == config
+    checkpoint.network()
+
+
+def test_ca_of_one_layer_is_no_baseline(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    refused(saved(tmp_path, {k.replace(".sca.", ".se."): v for k, v in weights.items()}), r"se\.3\.weight is missing")
+
+
+def test_damaged_first_block(tmp_path: Path, weights: dict[str, Tensor]) -> None:
+    for shape in ((), (0, 4, 1, 1), (4, 0, 1, 1), (9, 4, 1, 1)):
+        refused(saved(tmp_path, {**weights, "encoders.0.0.conv1.weight": torch.zeros(shape)}), "conv1.weight is")
 
 
 def test_gaps_in_the_numbering(tmp_path: Path, weights: dict[str, Tensor]) -> None:

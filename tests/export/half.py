@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.engines.base import restore_batch
 from nafnet_deploy.export import graph
-from nafnet_deploy.export.fold import ChannelNorm
+from nafnet_deploy.export.norms import ChannelNorm
 from nafnet_deploy.export.precision import HalfPlan
 from nafnet_deploy.export.unroll import OUTPUT, to_onnx
 from nafnet_deploy.models.blocks import NAFBlock

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from nafnet_deploy.checkpoints.store import Checkpoint
-from nafnet_deploy.export import fold as fold_room
-from nafnet_deploy.export.fold import ChannelNorm, FoldedUnit, fold
+from nafnet_deploy.export import attention as attention_room
+from nafnet_deploy.export.fold import FoldedUnit, fold
+from nafnet_deploy.export.norms import ChannelNorm
 from nafnet_deploy.export.precision import HalfPlan, plan_half, to_half
 from nafnet_deploy.export.ranges import HALF_MAX, HEADROOM, STATE, TRUNK, scan
 from nafnet_deploy.export.recipe import ExportRecipe
@@ -99,7 +100,7 @@ def test_with_islands_the_picture_stays_within_a_tenth_of_a_decibel(case: str) -
 @pytest.mark.parametrize("case", ["squared deviation", "gate mean"])
 def test_without_the_standard_islands_it_is_lost(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ChannelNorm, "forward", half_norm)
-    monkeypatch.setattr(fold_room, "global_mean", half_mean)
+    monkeypatch.setattr(attention_room, "global_mean", half_mean)
 
     def spoil(half: nn.Module) -> None:
         for norm in (m for m in half.modules() if isinstance(m, ChannelNorm)):
