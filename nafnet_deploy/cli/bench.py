@@ -38,7 +38,7 @@ def bench(
     json_out: bool = typer.Option(False, "--json", help="Print the report as JSON on stdout."),
 ) -> None:
     """Time PyTorch eager and another engine in the same interleaved rounds, for N = 1 to --iters."""
-    from nafnet_deploy.benchmarks.report import claimed_table
+    from nafnet_deploy.benchmarks.claimed import claimed_table
     from nafnet_deploy.benchmarks.run import run_bench
     from nafnet_deploy.engines.cut import check_iterations
     from nafnet_deploy.engines.plan_choice import iterations_of

@@ -34,6 +34,8 @@ ENGINES = {
     "onnxruntime-cuda": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeCuda", "gpu"),
     "onnxruntime-tensorrt": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeTensorRT", "gpu"),
     "onnxruntime-nv-tensorrt-rtx": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeRtx", "cpu"),
+    "openvino": Entry("nafnet_deploy.engines.openvino:FP32", "openvino"),
+    "openvino-bf16": Entry("nafnet_deploy.engines.openvino:BF16", "openvino"),
     "tensorrt": Entry("nafnet_deploy.engines.tensorrt_open:TENSORRT", "tensorrt", plans=True),
     "tensorrt-rtx": Entry("nafnet_deploy.engines.tensorrt_open:TENSORRT_RTX", "tensorrt-rtx", plans=True),
 }
