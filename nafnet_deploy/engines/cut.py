@@ -68,11 +68,13 @@ def cut_iterations(model: onnx.ModelProto, manifest: ModelManifest, n: int) -> o
 
     Raises:
         ConfigError: n is below 1.
-        EngineError: n is above the graph's iterations, or the graph lacks a value that the manifest names.
+        EngineError: n is above the graph's iterations, the graph lacks a value that the manifest names, or it has
+            subgraphs (`Loop`, `If`, `Scan`).
     """
     import onnx  # not at the top: the whole graph runs without it
 
     check_iterations(manifest, n)
+    _refuse_subgraphs(model.graph)
     short = onnx.ModelProto()
     short.CopyFrom(model)
     graph = short.graph
@@ -95,6 +97,20 @@ def cut_iterations(model: onnx.ModelProto, manifest: ModelManifest, n: int) -> o
             graph.node.append(onnx.helper.make_node("Identity", [kept], [last]))
     drop_unreachable(graph)
     return short
+
+
+def _refuse_subgraphs(graph: onnx.GraphProto) -> None:
+    """Refuses a graph whose nodes hold graphs of their own.
+
+    A subgraph reads values of the graph around it without listing them as inputs of its node. The cut, which goes
+    by these inputs, would leave it the last iteration's features or drop what it reads.
+    """
+    for node in graph.node:
+        if any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute):
+            raise EngineError(
+                f"the graph has a subgraph in the node {node.name!r} ({node.op_type}) and cannot be cut.",
+                "Leave --iters out, or export the bundle again with nafdeploy export, which unrolls the iterations.",
+            )
 
 
 def drop_unreachable(graph: onnx.GraphProto) -> None:

@@ -11,7 +11,9 @@ from PIL import Image
 
 from nafnet_deploy.benchmarks.half_quality import HalfReport, measure, middles
 from nafnet_deploy.errors import ConfigError, UsageError
+from nafnet_deploy.manifest import sha256_of
 from nafnet_deploy.metrics import psnr
+from nafnet_deploy.released import weights_folder
 from tests import toy
 from tests.bundles import manifest_of, write_bundle
 
@@ -73,6 +75,10 @@ def test_json_comes_back_equal_and_a_forged_verdict_is_refused(folder: Path) -> 
         HalfReport.from_json(report.to_json().replace('"passed": true', '"passed": false'))
 
 
-def test_committed_results_pass() -> None:
-    for path in sorted(RESULTS.glob("fp16-*.json")):
-        assert HalfReport.from_json(path.read_text(encoding="utf-8"), path.name), path.name
+def test_committed_results_pass_and_are_of_the_weights_in_the_package() -> None:
+    paths = sorted(RESULTS.glob("fp16-*.json"))
+    assert paths
+    for path in paths:
+        report = HalfReport.from_json(path.read_text(encoding="utf-8"), path.name)
+        assert report, path.name
+        assert report.checkpoint_sha256 == sha256_of(weights_folder() / f"{report.model}.safetensors"), path.name

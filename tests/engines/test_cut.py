@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from nafnet_deploy.engines.cut import cut_iterations
 from nafnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
@@ -89,3 +90,46 @@ def test_a_manifest_of_another_graph_is_noticed(make_model: MakeModel, make_bund
     manifest = make_bundle(make_model(3)).manifest
     with pytest.raises(EngineError, match="no value for iteration 2"):
         cut_iterations(make_model(1), manifest, 2)
+
+
+def with_subgraph(model: onnx.ModelProto, operator: str) -> onnx.ModelProto:
+    """The model with its last convolution inside a Loop of one round or an If, which read the last iteration's value
+    from the graph around them without an input that says so."""
+    conv = model.graph.node.pop()
+    boolean, number = onnx.TensorProto.BOOL, onnx.TensorProto.INT64
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "yes"))
+    free = helper.make_tensor_value_info("picture", onnx.TensorProto.FLOAT, ("n", "c", "h", "w"))
+    if operator == "If":
+        branches = [helper.make_graph([conv], "branch", [], [free]) for _ in range(2)]
+        node = helper.make_node(
+            "If", ["yes"], ["picture"], name="choice", then_branch=branches[0], else_branch=branches[1]
+        )
+    else:
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1), "once"))
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((1, 3, 1, 1), np.float32), "nothing"))
+        inputs = [
+            helper.make_tensor_value_info("round", number, ()),
+            helper.make_tensor_value_info("going", boolean, ()),
+            helper.make_tensor_value_info("before", onnx.TensorProto.FLOAT, None),
+        ]
+        going = helper.make_tensor_value_info("still", boolean, ())
+        body = helper.make_graph(
+            [helper.make_node("Identity", ["going"], ["still"]), conv], "body", inputs, [going, free]
+        )
+        node = helper.make_node("Loop", ["once", "yes", "nothing"], ["picture"], name="rounds", body=body)
+    model.graph.node.append(node)
+    onnx.checker.check_model(model)
+    return model
+
+
+@pytest.mark.parametrize(("operator", "name"), [("Loop", "rounds"), ("If", "choice")])
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_graph_with_subgraphs_is_refused_though_it_runs(
+    make_model: MakeModel, make_bundle: MakeBundle, operator: str, name: str, n: int
+) -> None:
+    model = with_subgraph(make_model(3), operator)
+    assert np.allclose(result(model), result(make_model(3)), atol=1e-5)
+    with pytest.raises(EngineError, match=rf"subgraph in the node '{name}' \({operator}\)") as caught:
+        cut_iterations(model, make_bundle(model).manifest, n)
+    assert "nafdeploy export" in caught.value.mend
+    assert "\n" not in str(caught.value)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from nafnet_deploy.checkpoints.catalogue import load_model
 from nafnet_deploy.checkpoints.store import Checkpoint
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.engines.flavour import load_library
@@ -14,7 +13,8 @@ from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.export.run import export_bundle
 from nafnet_deploy.manifest import Bundle
 from nafnet_deploy.models.registry import build
-from tests.weights import stir
+from nafnet_deploy.presets import preset
+from tests.weights import seeded, stir
 
 SMALL = ModelConfig(
     architecture="nafnet-rr",
@@ -42,8 +42,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="session")
 def light(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
-    """The light preset with five iterations: `dynamic`, and `fixed` at 64x64."""
-    checkpoint, folder = load_model("light"), tmp_path_factory.mktemp("light")
+    """The light preset with five iterations, random in every norm and scale: `dynamic`, and `fixed` at 64x64."""
+    config, folder = preset("light").config, tmp_path_factory.mktemp("light")
+    checkpoint = Checkpoint(stir(seeded(config)).state_dict(), config, "light", "", {"source": "test"})
     return {
         name: export_bundle(checkpoint, ExportRecipe(iterations=5, imgsz=size, batch=batch, output=str(folder)))
         for name, size, batch in (("dynamic", "dynamic", "dynamic"), ("fixed", "64", 1))

@@ -173,8 +173,9 @@ def test_a_lost_convolution_is_noticed(tmp_path: Path, rtx: Any) -> None:
 
 def test_an_operator_the_library_lacks_is_named(tmp_path: Path, rtx: Any) -> None:
     model = graph_of([helper.make_node("Det", ["input"], ["output"], name="determinant")], {})
-    with pytest.raises(ExportError, match=r"UNSUPPORTED_NODE at the node 'determinant' \(Det\)"):
+    with pytest.raises(ExportError, match=r"UNSUPPORTED_NODE at the node 'determinant' \(Det\)") as caught:
         build_plan(bundle_of(model, tmp_path / "a.onnx"), SM86, rtx)
+    assert caught.value.exit_code == 4
 
 
 def test_a_workspace_that_is_too_small_is_an_error_that_says_how_much(small: Bundle, rtx: Any) -> None:
