@@ -29,6 +29,8 @@ CLAIMED = (
     Claim(4, 45.0, 22.0, 1.6),
     Claim(5, 52.0, 19.0, 1.7),
 )
+ENGINES = 4
+"""Columns of ours."""
 
 
 def claimed_table(report: BenchmarkReport, psnr: Sequence[float] = ()) -> Table:
@@ -38,7 +40,7 @@ def claimed_table(report: BenchmarkReport, psnr: Sequence[float] = ()) -> Table:
         report: our measurement.
         psnr: our measured PSNR (dB) after iterations 1, 2, ...; the gain column is blank where it is missing.
     """
-    labels = list(dict.fromkeys(row.label for row in report.rows))
+    labels = _columns(report)
     table = Table(
         title=f"Claimed (RTX 3090, 256x256, unverified) beside ours ({report.model}, {size(report.shape)})",
         caption=machine(report.environment),
@@ -46,12 +48,11 @@ def claimed_table(report: BenchmarkReport, psnr: Sequence[float] = ()) -> Table:
     for heading in ("N", "Claimed time", "Claimed FPS", "Claimed gain"):
         table.add_column(heading, justify="right")
     for label in labels:
-        table.add_column(f"{label} time", justify="right")
-        table.add_column(f"{label} FPS", justify="right")
+        table.add_column(f"{label}: time (FPS)", justify="right")
     table.add_column("Measured gain", justify="right")
     found = {(row.iteration, row.label): row for row in report.rows}
     for claim in CLAIMED:
-        ours = [cell for label in labels for cell in _time_and_fps(found.get((claim.iteration, label)))]
+        ours = [_time_and_fps(found.get((claim.iteration, label))) for label in labels]
         gain = _gain(claim.iteration, psnr[claim.iteration - 1] - psnr[0]) if claim.iteration <= len(psnr) else "-"
         table.add_row(
             str(claim.iteration),
@@ -64,12 +65,18 @@ def claimed_table(report: BenchmarkReport, psnr: Sequence[float] = ()) -> Table:
     return table
 
 
-def _time_and_fps(row: BenchmarkRow | None) -> tuple[str, str]:
+def _columns(report: BenchmarkReport) -> list[str]:
+    """The baseline and the fastest others at the largest N; more would not fit a terminal."""
+    largest = max((row.iteration for row in report.rows), default=0)
+    rows = [row for row in report.rows if row.iteration == largest]
+    others = sorted((row for row in rows if not row.baseline), key=lambda row: row.time.median_ms)
+    return [row.label for row in (*(row for row in rows if row.baseline), *others[: ENGINES - 1])]
+
+
+def _time_and_fps(row: BenchmarkRow | None) -> str:
     if row is None:
-        return "-", "-"
-    if not row.agreement.passed:
-        return "disagrees", "-"
-    return f"{row.time.median_ms:.1f} ms", f"{row.fps:.1f}"
+        return "-"
+    return f"{row.time.median_ms:.1f} ms ({row.fps:.1f})" if row.agreement.passed else "disagrees"
 
 
 def _gain(iteration: int, decibels: float) -> str:

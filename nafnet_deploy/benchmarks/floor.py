@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 SIDE = 2048
 """Side of the float32 matrices: large enough that a library reaches its best rate."""
-REPEATS = 5
+REPEATS = 8
+SECONDS = 1.5
+"""A library that has taken this long over its turns, and three of them, has shown its rate."""
 
 Product = Callable[[NDArray[np.float32], NDArray[np.float32]], object]
 """A matrix product of a library, as it multiplies with the threads it was told to use."""
@@ -44,7 +46,7 @@ def measure_rate(products: Mapping[str, Product], side: int = SIDE, repeats: int
     Args:
         products: by library; NumPy's is added when it is missing.
         side: see `SIDE`.
-        repeats: turns of each, after one untimed; 1 or more.
+        repeats: most turns of each, after one untimed; 1 or more.
     """
     rng = np.random.default_rng(0)
     a, b = (rng.random((side, side), dtype=np.float32) for _ in range(2))
@@ -57,7 +59,7 @@ def _rate(name: str, product: Product, a: NDArray[np.float32], b: NDArray[np.flo
     product(a, b)
     wall: list[float] = []
     cores: list[float] = []
-    for _ in range(repeats):
+    while len(wall) < repeats and not (len(wall) >= 3 and sum(wall) > SECONDS):
         start, spent = time.perf_counter(), time.process_time()
         product(a, b)
         wall.append(max(time.perf_counter() - start, 1e-9))

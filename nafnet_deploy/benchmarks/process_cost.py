@@ -27,6 +27,8 @@ class ProcessCost:
     """Largest resident memory of the whole process (MiB); None where the system does not say."""
     device_mib: float | None
     """Growth of the device memory in use while the engine was opened and run (MiB); None when unknown."""
+    runs_ms: tuple[float, ...] = ()
+    """Forward passes after the first (ms)."""
 
 
 def measure_process(module: str, request: Mapping[str, Any], timeout: float = TIMEOUT) -> ProcessCost:
@@ -56,7 +58,8 @@ def measure_process(module: str, request: Mapping[str, Any], timeout: float = TI
     if done.returncode != 0 or not lines:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise EngineError(f"the engine failed in a process of its own: {reason[:300].rstrip('. ')}.")
-    return ProcessCost(**json.loads(lines[-1]))
+    table = json.loads(lines[-1])
+    return ProcessCost(**{**table, "runs_ms": tuple(table["runs_ms"])})
 
 
 def peak_mib() -> float | None:

@@ -171,11 +171,23 @@ class BenchmarkReport:
         """The rows as a table for the terminal."""
         table = Table(
             title=f"{self.model}, {size(self.shape)}, {self.scope}",
-            caption=f"{SCOPES.get(self.scope, self.scope)}; FPS = 1000 / median ms x batch\n"
+            caption=f"{SCOPES.get(self.scope, self.scope)}; FPS = 1000 / median ms x batch; floor: "
+            f"time of as many multiply-adds in a float32 matrix product over the median\n"
             f"{machine(self.environment)}",
         )
         left = ("Engine", "Precision", "Outputs")
-        headings = ("N", "Engine", "Precision", "Median ms", "p90", "p99", "Min", "FPS", "Speed-up (95 %)", "Floor")
+        headings = (
+            "N",
+            "Engine",
+            "Precision",
+            "Median ms",
+            "p90",
+            "p99",
+            "Min",
+            "FPS",
+            "Speed-up (95 %)",
+            "fp32 floor",
+        )
         for heading in (*headings, "Outputs"):
             table.add_column(heading, justify="left" if heading in left else "right")
         for row in self.rows:

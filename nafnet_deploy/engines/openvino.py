@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nafnet_deploy.engines.base import Tensors, check_feeds
 from nafnet_deploy.engines.cut import graph_of_iterations
+from nafnet_deploy.engines.openvino_form import reduce_means
 from nafnet_deploy.errors import ConfigError, EngineError
 from nafnet_deploy.manifest import Bundle, TensorSpec
 
@@ -46,8 +47,9 @@ class OpenVinoEngine:
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
-            # read_model takes the bytes of a model, or its path
-            compiled = core.compile_model(core.read_model(graph), "CPU", options)
+            model = core.read_model(graph)  # takes the bytes of a model, or its path
+            reduce_means(model)
+            compiled = core.compile_model(model, "CPU", options)
         except Exception as error:  # it raises RuntimeError, and others while it converts the graph
             where = graph if isinstance(graph, str) else "the graph"
             raise EngineError(

@@ -75,7 +75,7 @@ def to_onnx(
     """
     values = [name for names in iteration_values(config, iterations).values() for name in names]
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 Unrolled(network, iterations),
                 (torch.rand(shape, generator=torch.Generator().manual_seed(0)),),
@@ -98,7 +98,7 @@ def to_onnx(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps the exporter's own progress lines and warnings off the terminal."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
