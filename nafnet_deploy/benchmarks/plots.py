@@ -51,9 +51,9 @@ def plot_cost(reports: Sequence[BenchmarkReport], psnr: Mapping[str, Sequence[fl
                 for ms, decibels, n in points:
                     axes[0].annotate(str(n), (ms, decibels), textcoords="offset points", xytext=(0, 6), ha="center")
     if known:
-        axes[0].set(xscale="log", xlabel="median time (ms)", ylabel="PSNR (dB)", title="Quality against time, by N")
+        axes[0].set(xlabel="median time (ms)", ylabel="PSNR (dB)", title="Quality against time, by N")
     axes[-1].axhline(FRAME_MS, color="grey", linestyle=":", label=f"{FRAME_MS} ms")
-    axes[-1].set(yscale="log", xlabel="iterations N", ylabel="median time (ms)", title="Time against N")
+    axes[-1].set(xlabel="iterations N", ylabel="median time (ms)", title="Time against N", ylim=(0, None))
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     first = reports[0]
     verdicts = ", ".join(dict.fromkeys(report.verdict for report in reports))
@@ -112,8 +112,16 @@ def _figure(count: int, path: Path) -> tuple[Any, list[Any]]:
 
 
 def _save(figure: Any, axes: Sequence[Any], path: Path, caption: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     for axis in axes:
-        axis.grid(True, which="both", alpha=0.3)
+        axis.grid(True, alpha=0.3)
+        axis.margins(y=0.12)
+        for side in (axis.xaxis, axis.yaxis):
+            if side.get_scale() == "log":  # plain numbers; 2 x 10^2 between them would overlap
+                side.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                side.set_major_formatter("{x:g}")
+                side.set_minor_formatter(NullFormatter())
         if axis.get_legend_handles_labels()[0]:
             axis.legend(fontsize="small")
     figure.supxlabel(caption, fontsize="small")

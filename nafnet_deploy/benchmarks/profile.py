@@ -70,7 +70,7 @@ def read_events(text: str) -> tuple[int, tuple[OpShare, ...]]:
             and len(starts) > 1
             and event["ts"] >= starts[1]
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EngineError(f"ONNX Runtime's profile cannot be read: {error!r}.", "Leave --profile out.") from error
     if not nodes:
         raise EngineError("ONNX Runtime's profile holds no operators after the first run.", "Leave --profile out.")

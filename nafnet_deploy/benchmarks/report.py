@@ -212,7 +212,8 @@ def machine(environment: Environment) -> str:
     """One line: processor, cores, threads and load."""
     threads = f"{environment.threads} threads" if environment.threads else "default threads"
     load = f", load {environment.load_average[0]:.1f}" if environment.load_average else ""
-    return f"{environment.cpu}, {environment.cores} cores, {threads}{load}"
+    cores = "1 core" if environment.cores == 1 else f"{environment.cores} cores"
+    return f"{environment.cpu}, {cores}, {threads}{load}"
 
 
 def _across(base: BenchmarkRow, row: BenchmarkRow) -> str:

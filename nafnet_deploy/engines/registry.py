@@ -127,8 +127,9 @@ def open_fastest(
             notes.append(
                 "this is an fp16 graph on a CPU, where it is no faster than the fp32 one: export that for this machine"
             )
-    for line in notes if note is not None else ():
-        note(line)
+    if note is not None:
+        for line in notes:
+            note(line)
     return opened
 
 
