@@ -133,7 +133,7 @@ def _measure(
         {label_of(name): partial(subject.open, name) for name in names},
         manifest.name,
         steps,
-        subject.shape,
+        (*subject.shape[:2], *wanted.size(1)),
         wanted.runs,
         wanted.warmup,
         manifest.precision,

@@ -48,7 +48,7 @@ class Subject:
     folder: Path
     """Scratch space."""
     shape: tuple[int, int, int, int]
-    """What the engines will be given."""
+    """What the engines will be given; end to end, the picture as it is padded."""
     threads: int | None = None
     """CPU threads of every engine; None leaves the choice to each."""
     trust: bool = False
@@ -210,6 +210,7 @@ def subject_of(recipe: BenchRecipe, folder: Path, trust: bool) -> tuple[Subject,
     """
     from nafnet_deploy.engines.cut import check_iterations
     from nafnet_deploy.engines.plan_choice import iterations_of
+    from nafnet_deploy.images.padding import round_up
 
     bundle, checkpoint = _bundle(recipe.model, recipe.only or recipe.iterations or DEFAULT_ITERS, folder)
     fixed = [n for n in (recipe.only, *map(iterations_of, recipe.engines)) if n is not None]
@@ -217,8 +218,9 @@ def subject_of(recipe: BenchRecipe, folder: Path, trust: bool) -> tuple[Subject,
     # A plan has one N, and an option that contradicts it fails when it is opened.
     steps: Sequence[int] = (fixed[0],) if fixed else range(1, largest + 1)
     check_iterations(bundle.manifest, steps[-1])
-    height, width = recipe.size(bundle.manifest.size_multiple if recipe.scope == "forward" else 1)
-    shape = (recipe.batch, bundle.manifest.model.channels, height, width)
+    multiple = bundle.manifest.size_multiple
+    height, width = recipe.size(multiple if recipe.scope == "forward" else 1)
+    shape = (recipe.batch, bundle.manifest.model.channels, round_up(height, multiple), round_up(width, multiple))
     return Subject(bundle, checkpoint, folder, shape, recipe.threads, trust), steps
 
 
