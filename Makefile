@@ -1,6 +1,7 @@
 # make demo   restores a sample picture, from nothing
 # make test   runs the tests
 # make check  runs linter, type checker and import contract
+# make bench  runs the suites of benchmarks/ and draws their pictures
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,7 +37,11 @@ slow: venv
 	$(BIN)/python -m pytest -m slow
 
 bench: venv
-	$(BIN)/nafdeploy bench medium --iters 5
+	set -e; for suite in benchmarks/suites/*.toml; do \
+	  result=benchmarks/results/$$(basename $$suite .toml).json; \
+	  $(BIN)/nafdeploy bench --recipe $$suite --json > $$result.part && mv $$result.part $$result; \
+	done
+	$(BIN)/python benchmarks/pictures.py
 
 clean:
 	rm -rf $(VENV) demo dist runs
