@@ -2,11 +2,12 @@
 # make test   runs the tests
 # make check  runs linter, type checker and import contract
 # make bench  runs the suites of benchmarks/ and draws their pictures
+# make parity compares every released network, and its half graph, with PyTorch
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: venv demo check test slow bench clean
+.PHONY: venv demo check test slow parity bench clean
 
 venv: $(VENV)/.installed
 
@@ -35,6 +36,16 @@ test: venv
 
 slow: venv
 	$(BIN)/python -m pytest -m slow
+
+# A half graph is not released: it is made here, which proves it, and then walks the chain from the released graph.
+parity: venv
+	set -e; for graph in nafnet_deploy/weights/*.onnx; do \
+		name=$$(basename $$graph .onnx); folder=$$(mktemp -d); trap 'rm -r $$folder' EXIT; \
+		$(BIN)/nafdeploy parity $$name -m $$name; \
+		$(BIN)/nafdeploy export $$name --precision fp16 -o $$folder/$$name-fp16.onnx; \
+		$(BIN)/nafdeploy parity $$folder/$$name-fp16.onnx --fp32 $$graph; \
+		rm -r $$folder; trap - EXIT; \
+	done
 
 bench: venv
 	set -e; for suite in benchmarks/suites/*.toml; do \

@@ -8,7 +8,7 @@ from typing import Any
 from nafnet_deploy.checkpoint_header import is_ours, read_facts, read_header
 from nafnet_deploy.config import plain
 from nafnet_deploy.errors import CheckpointError, MissingDependency
-from nafnet_deploy.manifest import bundle_file, read_manifest, sha256_of
+from nafnet_deploy.manifest import Bundle, bundle_file, bundle_graph, read_manifest, sha256_of
 
 FIRST_KEYS = 10
 """How many tensor names of a foreign file are shown."""
@@ -29,7 +29,14 @@ def describe(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(f"{path} does not exist or is not a file.", "Check the path.")
-    readers = {".safetensors": _safetensors, ".onnx": _onnx, ".pth": _official, ".pt": _official, ".ckpt": _official}
+    readers = {
+        ".safetensors": _safetensors,
+        ".onnx": _onnx,
+        ".json": _bundle,
+        ".pth": _official,
+        ".pt": _official,
+        ".ckpt": _official,
+    }
     reader = readers.get(path.suffix)
     if reader is None:
         raise CheckpointError(f"{path} is of no kind that is known here.", f"Known: {', '.join(readers)}.")
@@ -76,14 +83,21 @@ def _official(path: Path) -> dict[str, Any]:
 
 
 def _onnx(path: Path) -> dict[str, Any]:
-    if not bundle_file(path, ".json").is_file():
+    if not bundle_file(bundle_graph(path), ".json").is_file():
         return _foreign_onnx(path)
-    manifest = read_manifest(path)
+    return _bundle(path)
+
+
+def _bundle(path: Path) -> dict[str, Any]:
+    bundle = Bundle(bundle_graph(path), read_manifest(path))
+    hashes = bundle.manifest.sha256
     return {
         "kind": "bundle",
-        "manifest": plain(manifest),
-        "graph_matches_manifest": sha256_of(path) == manifest.sha256.get(".onnx"),
-        "golden": bundle_file(path, ".golden.npz").is_file(),
+        "manifest": plain(bundle.manifest),
+        "graph_matches_manifest": all(
+            graph.is_file() and sha256_of(graph) == hashes.get(suffix) for suffix, graph in bundle.graphs.items()
+        ),
+        "golden": bundle.golden.is_file(),
     }
 
 

@@ -1,7 +1,8 @@
 """The deployment contract that lies beside every exported graph, and the files of a bundle.
 
-A bundle is three files that share a stem: `X.onnx` (the graph and its weights), `X.json` (this manifest) and
-`X.golden.npz` (seeded inputs with the FP32 PyTorch outputs of every iteration).
+A bundle is a few files that share a stem: `X.onnx` (the graph and its weights), `X.json` (this manifest) and
+`X.golden.npz` (seeded inputs with the FP32 PyTorch outputs of every iteration). A split bundle holds three graphs in
+place of one, `X.head.onnx`, `X.step.onnx` and `X.tail.onnx`, and runs any number of iterations.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from nafnet_deploy.config import ModelConfig, plain, read_table
 from nafnet_deploy.errors import CheckpointError, ConfigError, EngineError
 
 SCHEMA = 1
+HEAD, STEP, TAIL = "head", "step", "tail"
+"""The graphs of a split bundle; see `export.split` for what each takes and gives."""
+FEATURES, STATE, STATE_NEXT, DELTA = "features", "state", "state_next", "delta"
+"""Tensors between them: what enters the reasoning, what it carries, and how much a step changed that."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +36,31 @@ class TensorSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class PartSpec:
+    """What one graph of a split bundle takes and gives."""
+
+    inputs: tuple[TensorSpec, ...]
+    """Inputs, `state` and `features` among them where it has them."""
+    outputs: tuple[TensorSpec, ...]
+    """Outputs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stopping:
+    """How a split bundle decides that it has thought enough."""
+
+    picture_per_state: float
+    """Root mean square change of the picture ([0, 1]) over that of the state, both by one iteration: turns the
+    `delta` of a step into an estimate of what the step did to the picture."""
+    next_over_last: tuple[float, ...] = ()
+    """Typical `delta` of iteration n + 1 over that of iteration n, for n = 1, 2, ...: what one more would bring."""
+    quality: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Thresholds of `--quality`, by its words: stop when the next iteration is expected to change the picture less."""
+    source: str = ""
+    """The pictures over which these were measured."""
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelManifest:
     """What a program must know to run a graph correctly without knowing the network."""
 
@@ -41,7 +71,8 @@ class ModelManifest:
     model: ModelConfig
     """The network that was exported."""
     iterations: int
-    """Reasoning iterations in the graph; 1 for a network without reasoning."""
+    """Reasoning iterations in the graph; 1 for a network without reasoning. A split bundle runs any number: here
+    it is how many were proved."""
     default_iterations: int
     """Iterations a run uses when nobody asks for another number; at most `iterations`."""
     iteration_values: dict[str, tuple[str, ...]]
@@ -87,12 +118,24 @@ class ModelManifest:
     calibration: str = ""
     """The pictures over which `ranges` were taken; empty when not scanned."""
 
+    parts: dict[str, PartSpec] = dataclasses.field(default_factory=dict)
+    """The graphs of a split bundle, by name; empty for one unrolled graph."""
+    stopping: Stopping | None = None
+    """When to stop; None for an unrolled graph."""
+
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
             raise ConfigError(
                 f"the manifest has format {self.schema}, this program reads {SCHEMA}.",
                 "Export the bundle again, or update nafnet-deploy.",
             )
+
+    @property
+    def graph_sha256(self) -> str:
+        """What identifies the graph: its hash, or that of the parts' hashes; empty before it has one."""
+        if not self.parts:
+            return self.sha256.get(".onnx", "")
+        return sha256_of_bytes("".join(self.sha256.get(part_suffix(name), "") for name in self.parts).encode())
 
     def to_json(self) -> str:
         """The text of the sidecar file."""
@@ -104,9 +147,35 @@ class Bundle:
     """An exported graph on disk with its manifest."""
 
     graph: Path
-    """The `.onnx` file."""
+    """The `.onnx` file; of a split bundle only its name exists, with `.head`, `.step` and `.tail` before the suffix."""
     manifest: ModelManifest
     """Its contract."""
+
+    @property
+    def graphs(self) -> dict[str, Path]:
+        """The files that hold graphs, by the suffix under which the manifest keeps their hashes."""
+        suffixes = [part_suffix(name) for name in self.manifest.parts] or [".onnx"]
+        return {suffix: bundle_file(self.graph, suffix) for suffix in suffixes}
+
+    def part(self, name: str) -> Path:
+        """One graph of a split bundle."""
+        return bundle_file(self.graph, part_suffix(name))
+
+    def unrolled(self, purpose: str) -> Path:
+        """The single graph of an unrolled bundle.
+
+        Args:
+            purpose: what it is needed for, e.g. "to build a plan".
+
+        Raises:
+            EngineError: the bundle is split.
+        """
+        if self.manifest.parts:
+            raise EngineError(
+                f"{self.graph.stem} is a split bundle; one graph is needed {purpose}.",
+                "Make one with: nafdeploy export --mode unrolled",
+            )
+        return self.graph
 
     @property
     def golden(self) -> Path:
@@ -117,6 +186,19 @@ class Bundle:
 def bundle_file(graph: Path, suffix: str) -> Path:
     """The bundle's file with another suffix: `X.onnx` -> `X` + suffix."""
     return graph.with_name(graph.name.removesuffix(".onnx") + suffix)
+
+
+def part_suffix(name: str) -> str:
+    """`step` -> `.step.onnx`."""
+    return f".{name}.onnx"
+
+
+def bundle_graph(path: Path) -> Path:
+    """The `.onnx` name of the bundle to which a file belongs: its manifest or any of its graphs."""
+    for suffix in (*map(part_suffix, (HEAD, STEP, TAIL)), ".onnx", ".json"):
+        if path.name.endswith(suffix):
+            return path.with_name(path.name.removesuffix(suffix) + ".onnx")
+    return path
 
 
 def sha256_of(path: Path) -> str:
@@ -131,7 +213,7 @@ def sha256_of_bytes(data: bytes) -> str:
 
 
 def read_manifest(graph: Path) -> ModelManifest:
-    """Reads the manifest beside an `.onnx` file; does not look into the graph.
+    """Reads the manifest of a bundle, given as its manifest or any of its graphs; does not look into a graph.
 
     Raises:
         CheckpointError: graph or manifest is missing or unreadable.
@@ -139,7 +221,7 @@ def read_manifest(graph: Path) -> ModelManifest:
     """
     if not graph.is_file():
         raise CheckpointError(f"{graph} does not exist.", "Make it with: nafdeploy export")
-    sidecar = bundle_file(graph, ".json")
+    sidecar = bundle_file(bundle_graph(graph), ".json")
     if not sidecar.is_file():
         raise CheckpointError(
             f"{graph.name} has no manifest {sidecar.name} beside it.", "Keep the files of a bundle together."
@@ -153,18 +235,24 @@ def read_manifest(graph: Path) -> ModelManifest:
     return read_table(ModelManifest, table, sidecar.name)
 
 
-def open_bundle(graph: Path) -> Bundle:
-    """Reads the manifest beside an `.onnx` file and checks that the graph is the one it vouches for.
+def open_bundle(path: Path) -> Bundle:
+    """Reads the manifest of a bundle and checks that its graphs are the ones it vouches for.
+
+    Args:
+        path: the bundle's manifest or any of its graphs.
 
     Raises:
-        CheckpointError: graph or manifest is missing or unreadable.
+        CheckpointError: a graph or the manifest is missing or unreadable.
         ConfigError: the manifest has an unknown or missing key.
-        EngineError: the graph's hash is not the manifest's.
+        EngineError: a graph's hash is not the manifest's.
     """
-    manifest = read_manifest(graph)
-    if sha256_of(graph) != manifest.sha256.get(".onnx"):
-        raise EngineError(
-            f"{graph.name} is not the graph its manifest vouches for (the hash differs).",
-            "It is damaged or was edited: export the bundle again.",
-        )
-    return Bundle(graph, manifest)
+    bundle = Bundle(bundle_graph(path), read_manifest(path))
+    for suffix, graph in bundle.graphs.items():
+        if not graph.is_file():
+            raise CheckpointError(f"{graph} does not exist.", "Keep the files of a bundle together.")
+        if sha256_of(graph) != bundle.manifest.sha256.get(suffix):
+            raise EngineError(
+                f"{graph.name} is not the graph its manifest vouches for (the hash differs).",
+                "It is damaged or was edited: export the bundle again.",
+            )
+    return bundle

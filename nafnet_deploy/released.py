@@ -29,14 +29,15 @@ def find_bundle(reference: str | Path = DEFAULT_MODEL) -> Bundle:
     """The bundle that a user means.
 
     Args:
-        reference: path of an `.onnx` file with its manifest beside it, or the name of a released model.
+        reference: path of an `.onnx` file with its manifest beside it, of that manifest, or the name of a released
+            model.
 
     Raises:
         CheckpointError: no such file or name, a checkpoint in place of a graph, or an unreadable manifest.
         EngineError: the graph's hash is not the manifest's.
     """
     text, path = str(reference), Path(reference)
-    if path.suffix == ".onnx":
+    if path.suffix in (".onnx", ".json"):
         return open_bundle(path)
     if path.suffix in CHECKPOINT_SUFFIXES:
         raise CheckpointError(
@@ -46,4 +47,4 @@ def find_bundle(reference: str | Path = DEFAULT_MODEL) -> Bundle:
     if text in names:
         return open_bundle(weights_folder() / f"{text}.onnx")
     known = nearest(text, names) if names else "This installation brings no model: export one."
-    raise CheckpointError(f"there is no released model {text!r}.", f"{known} A path must end with .onnx.")
+    raise CheckpointError(f"there is no released model {text!r}.", f"{known} A path must end with .onnx or .json.")

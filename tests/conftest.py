@@ -23,3 +23,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny import write_tiny
 
     return write_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`split.json` with its three graphs and golden file: the network of `tiny`, in steps. Never change these files."""
+    from tests.tiny import write_split
+
+    return write_split(tmp_path_factory.mktemp("split"))

@@ -8,8 +8,8 @@ from nafnet_deploy.checkpoints.store import Checkpoint, save_checkpoint
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.export.run import export_bundle
-from nafnet_deploy.models.registry import build
-from tests.weights import stir
+from nafnet_deploy.manifest import bundle_file
+from tests.weights import seeded, stir
 
 RR = ModelConfig(
     architecture="nafnet-rr",
@@ -23,8 +23,19 @@ RR = ModelConfig(
 )
 
 
+def tiny_checkpoint() -> Checkpoint:
+    """The network of both bundles, the same weights at every call."""
+    return Checkpoint(stir(seeded(RR)).state_dict(), RR, "tiny", "denoising", {"source": "tests"})
+
+
+def write_split(folder: Path) -> Path:
+    """The split bundle `split.json` of the same network; returns the manifest's path."""
+    recipe = ExportRecipe(mode="split", output=str(folder / "split.onnx"))
+    return bundle_file(export_bundle(tiny_checkpoint(), recipe).graph, ".json")
+
+
 def write_tiny(folder: Path) -> Path:
     """`tiny.safetensors` and the bundle `tiny.onnx`, proved by its own export; returns the graph's path."""
-    checkpoint = Checkpoint(stir(build(RR)).state_dict(), RR, "tiny", "denoising", {"source": "tests"})
+    checkpoint = tiny_checkpoint()
     save_checkpoint(checkpoint, folder / "tiny.safetensors")
     return export_bundle(checkpoint, ExportRecipe(output=str(folder / "tiny.onnx"))).graph

@@ -82,7 +82,7 @@ def evaluate(
         )
     return EvaluationReport(
         model=manifest.name,
-        graph_sha256=manifest.sha256.get(".onnx", ""),
+        graph_sha256=manifest.graph_sha256,
         engine=engine,
         clean=clean.resolve().name,
         degraded="" if degraded is None else degraded.resolve().name,

@@ -16,6 +16,7 @@ import typer
 
 from nafnet_deploy.cli.bench import bench
 from nafnet_deploy.cli.build import build
+from nafnet_deploy.cli.calibrate import calibrate
 from nafnet_deploy.cli.compare import compare
 from nafnet_deploy.cli.degrade import degrade
 from nafnet_deploy.cli.demo import demo
@@ -42,7 +43,22 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, compare, export, build, parity, bench, init, degrade, tile, train, inspect, doctor, demo):
+for command in (
+    run,
+    compare,
+    export,
+    calibrate,
+    build,
+    parity,
+    bench,
+    init,
+    degrade,
+    tile,
+    train,
+    inspect,
+    doctor,
+    demo,
+):
     app.command()(command)
 app.command("eval")(evaluate)
 

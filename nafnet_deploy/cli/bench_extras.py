@@ -43,11 +43,13 @@ def measure_floor(threads: int | None) -> GemmRate:
 
 
 def network_macs(subject: Subject, iterations: int) -> float | None:
-    """Multiply-adds of the exported graph for the subject's shape; None without the package onnx."""
+    """Multiply-adds of the exported graph for the subject's shape; None without the package onnx or for a split one."""
     from nafnet_deploy.benchmarks.floor import count_macs
     from nafnet_deploy.engines.cut import graph_of_iterations
     from nafnet_deploy.errors import MissingDependency
 
+    if subject.bundle.manifest.parts:
+        return None
     try:
         graph = graph_of_iterations(subject.bundle, iterations)
         return count_macs(Path(graph) if isinstance(graph, str) else graph, subject.shape)

@@ -58,6 +58,7 @@ def build(
         },
     )
     found = find_bundle(bundle)
+    found.unrolled("to build a plan")
     spec, device = resolve(found, wanted)
     if dry_run:
         _announce(spec, target_path(spec, wanted), json_out)

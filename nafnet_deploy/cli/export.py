@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 def export(
     model: str | None = typer.Argument(None, help="Checkpoint, released model or preset. (default: denoise-light)"),
     iters: int | None = typer.Option(None, help="Reasoning iterations N to unroll. (default: the checkpoint's)"),
+    mode: str | None = typer.Option(
+        None,
+        help="unrolled: N iterations in one graph. split: head, step and tail, N chosen while it runs. "
+        "(default: unrolled)",
+    ),
     imgsz: str | None = typer.Option(None, help="256, HxW or dynamic. (default: dynamic)"),
     batch: str | None = typer.Option(None, help="A number or dynamic. (default: dynamic)"),
     precision: str | None = typer.Option(None, help="fp32, or fp16 with float32 islands. (default: fp32)"),
@@ -30,8 +35,9 @@ def export(
     out: str | None = typer.Option(None, "-o", "--out", help="Folder, or a name ending with .onnx. (default: export)"),
     recipe: Path | None = typer.Option(None, help="TOML recipe; the options above win over it."),
 ) -> None:
-    """Export a network as an ONNX graph with its recurrence unrolled, and prove the graph."""
+    """Export a network as an ONNX graph with its recurrence unrolled, or in steps, and prove it."""
     from nafnet_deploy.errors import MissingDependency
+    from nafnet_deploy.manifest import bundle_file
 
     try:
         from nafnet_deploy.checkpoints.catalogue import load_model
@@ -45,6 +51,7 @@ def export(
         {
             "model": model,
             "iterations": positive(iters, "--iters"),
+            "mode": mode,
             "imgsz": imgsz,
             "batch": int(batch) if batch is not None and batch.isdecimal() else batch,
             "precision": precision,
@@ -64,10 +71,12 @@ def export(
         warnings: list[str] = []
         bundle = export_bundle(checkpoint, wanted, stage, warnings.append)
     manifest = bundle.manifest
-    say(
-        f"{bundle.graph} ({bundle.graph.stat().st_size / 1e6:.1f} MB): {manifest.iterations} iterations, "
-        f"{manifest.precision}, opset {manifest.opset}"
-    )
+    size = sum(graph.stat().st_size for graph in bundle.graphs.values()) / 1e6
+    if manifest.parts:
+        what = f"{bundle_file(bundle.graph, '.json')} and {', '.join(manifest.parts)} ({size:.1f} MB): any N"
+    else:
+        what = f"{bundle.graph} ({size:.1f} MB): {manifest.iterations} iterations"
+    say(f"{what}, {manifest.precision}, opset {manifest.opset}")
     for line in warnings:
         say(f"warning: {line}")
     say(_proof(manifest))
@@ -76,7 +85,8 @@ def export(
 def _proof(manifest: ModelManifest) -> str:
     found = manifest.parity
     if manifest.precision == "fp32":
-        return f"proved against PyTorch: max abs error {found['max_abs_error']:.1e} over every iteration"
+        over = f"N = 1 to {manifest.iterations}" if manifest.parts else "every iteration"
+        return f"proved against PyTorch: max abs error {found['max_abs_error']:.1e} over {over}"
     decibels = found.get("min_psnr", math.inf)
     return (
         f"proved against FP32 PyTorch at every iteration: {decibels:.1f} dB or more in float16 arithmetic, "

@@ -11,6 +11,7 @@ from nafnet_deploy.cli.console import ENGINE_HELP, TRUST_HELP, positive, progres
 from nafnet_deploy.released import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from nafnet_deploy.engines.base import Engine
     from nafnet_deploy.runtime.restorer import Restorer
 
 
@@ -19,6 +20,22 @@ def run(
     out: Path | None = typer.Option(None, "-o", "--out", help="File or folder of the result. (default: beside IMAGE)"),
     model: str = typer.Option(DEFAULT_MODEL, "-m", "--model", help="A released model or an exported .onnx file."),
     iters: int | None = typer.Option(None, help="Reasoning iterations N. (default: the model's)"),
+    max_iters: int | None = typer.Option(
+        None, help="Split bundles: at most so many. (default: those that were proved)"
+    ),
+    until_delta: float | None = typer.Option(
+        None, help="Split bundles: stop when an iteration changes the picture by less (root mean square; white is 1)."
+    ),
+    budget_ms: float | None = typer.Option(
+        None, help="Split bundles: milliseconds for the network per picture; reading and writing come on top."
+    ),
+    best_effort: bool = typer.Option(False, "--best-effort", help="Run one iteration even if the budget is too small."),
+    quality: str | None = typer.Option(None, help="Split bundles that were calibrated: fast, balanced or best."),
+    progressive: bool = typer.Option(
+        False,
+        "--progressive",
+        help="Split bundles: write the picture of every iteration, NAME_n1, NAME_n2, ...",
+    ),
     tile: str = typer.Option("auto", help="auto, off, or the side of a square tile in pixels."),
     overlap: int | None = typer.Option(None, help="Pixels that tiles share. (default: the model's)"),
     threads: int | None = typer.Option(None, help="CPU threads. (default: one per core)"),
@@ -26,24 +43,47 @@ def run(
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
 ) -> None:
     """Restore a picture, or every picture of a folder."""
+    from nafnet_deploy.engines.anytime import AnytimeEngine
     from nafnet_deploy.engines.plan_choice import iterations_of
-    from nafnet_deploy.engines.registry import open_engine
+    from nafnet_deploy.engines.registry import open_anytime, open_engine
+    from nafnet_deploy.engines.stopping import Budget
     from nafnet_deploy.errors import UsageError
     from nafnet_deploy.released import find_bundle
+    from nafnet_deploy.runtime.anytime import Wish, counted, rule_for, summary
     from nafnet_deploy.runtime.restorer import Restorer
 
     if not source.exists():
         raise UsageError(f"{source} does not exist.", "Check the path.")
+    if progressive and source.is_dir():
+        raise UsageError("--progressive takes one picture.", "Give a picture, or leave --progressive out.")
     bundle = find_bundle(model)
-    iterations = positive(iters, "--iters") or iterations_of(engine) or bundle.manifest.default_iterations
+    manifest = bundle.manifest
+    for value, option in ((iters, "--iters"), (max_iters, "--max-iters"), (threads, "--threads")):
+        positive(value, option)
+    wish = Wish(iters, max_iters, until_delta, budget_ms, best_effort, quality)
     side = int(tile) if tile.isdecimal() else tile
-    with open_engine(engine, bundle, iterations, positive(threads, "--threads"), trust_engine, say) as opened:
-        restorer = Restorer(opened, bundle.manifest, side, overlap)
-        if source.is_dir():
+    opened: Engine
+    if manifest.parts or wish.adaptive or best_effort or progressive:
+        rule = rule_for(wish, manifest)
+        budget = None if budget_ms is None else Budget(budget_ms / 1e3, best_effort)
+        opened = open_anytime(engine, bundle, rule, budget, threads)
+    else:
+        n = iters or iterations_of(engine) or manifest.default_iterations
+        opened = open_engine(engine, bundle, n, threads, trust_engine, say)
+    with opened:
+        restorer = Restorer(opened, manifest, side, overlap)
+        if progressive:
+            _stages(restorer, source, out)
+        elif source.is_dir():
             _folder(restorer, source, out)
         else:
             _file(restorer, source, out)
-        say(f"engine: {opened.name}, N = {iterations}")
+        if not isinstance(opened, AnytimeEngine):
+            say(f"engine: {opened.name}, N = {n}")
+        elif source.is_dir():
+            say(f"engine: {opened.name}, {counted(opened.counts)}")
+        elif not progressive:
+            say(f"engine: {opened.name}, {summary(opened.outcomes, opened.rule)}")
 
 
 def _file(restorer: Restorer, source: Path, out: Path | None) -> None:
@@ -56,6 +96,16 @@ def _file(restorer: Restorer, source: Path, out: Path | None) -> None:
         task = bar.add_task(source.name, total=None)
         restore_file(restorer, source, target, lambda done, total: bar.update(task, completed=done, total=total))
     say(f"{source} -> {target}")
+
+
+def _stages(restorer: Restorer, source: Path, out: Path | None) -> None:
+    from nafnet_deploy.runtime.folder import default_target, restore_stages
+
+    target = default_target(source) if out is None else out
+    if target.is_dir():
+        target = target / default_target(source).name
+    for stage, written in restore_stages(restorer, source, target):
+        say(f"N = {stage.iteration}: {written}, changed the picture by {stage.change:.1e}")
 
 
 def _folder(restorer: Restorer, source: Path, out: Path | None) -> None:

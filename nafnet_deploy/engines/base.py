@@ -118,6 +118,16 @@ def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Tensors) -> None:
             )
 
 
+def announce(engine: Engine, runs: int) -> None:
+    """Tells an engine that counts per picture that a new one begins, and how many runs it takes: its tiles.
+
+    Such engines have a method `announce`; most have none.
+    """
+    told = getattr(engine, "announce", None)
+    if told is not None:
+        told(runs)
+
+
 def restore_batch(engine: Engine, batch: NDArray[np.float32]) -> NDArray[np.float32]:
     """Runs an engine with one input and one output on [B, C, H, W] float32 and returns its output."""
     result = engine.run({engine.inputs[0].name: batch})

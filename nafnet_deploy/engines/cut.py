@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_iterations(manifest: ModelManifest, n: int) -> None:
-    """Refuses a number of iterations that the manifest's graph does not contain.
+    """Refuses a number of iterations that the manifest's graph does not contain; a split bundle takes any from 1.
 
     Raises:
         ConfigError: n is below 1.
@@ -20,7 +20,7 @@ def check_iterations(manifest: ModelManifest, n: int) -> None:
     """
     if n < 1:
         raise ConfigError(f"{n} iterations are impossible.", "Use --iters 1 or more.")
-    if n > manifest.iterations:
+    if n > manifest.iterations and not manifest.parts:
         raise EngineError(
             f"{n} iterations were asked for and the graph of {manifest.name} has {manifest.iterations}.",
             f"Make a longer one with: nafdeploy export --iters {n}"
@@ -37,20 +37,19 @@ def graph_of_iterations(bundle: Bundle, n: int) -> str | bytes:
         EngineError: n is above the graph's iterations, or the file is damaged.
         MissingDependency: onnx is needed for fewer iterations and is not installed.
     """
+    graph = bundle.unrolled("to run it as a whole")
     check_iterations(bundle.manifest, n)
     if n == bundle.manifest.iterations:
-        return str(bundle.graph)
+        return str(graph)
     try:
         import onnx
     except ImportError as error:
         raise MissingDependency("onnx", "cpu", "to run fewer iterations than the graph has") from error
     try:
-        model = onnx.load(str(bundle.graph))
+        model = onnx.load(str(graph))
     except Exception as error:  # protobuf's error class depends on its implementation
         reason = " ".join(str(error).split())[:300].rstrip(". ") or type(error).__name__
-        raise EngineError(
-            f"{bundle.graph} is not a readable ONNX file: {reason}.", "Export the bundle again."
-        ) from error
+        raise EngineError(f"{graph} is not a readable ONNX file: {reason}.", "Export the bundle again.") from error
     short: bytes = cut_iterations(model, bundle.manifest, n).SerializeToString()
     return short
 

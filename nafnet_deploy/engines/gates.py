@@ -64,7 +64,7 @@ class GateEngine:
         except ImportError as error:
             raise MissingDependency(error.name or "onnx", "cpu", "to look at the gates inside a graph") from error
         try:
-            model = onnx.load(str(bundle.graph))
+            model = onnx.load(str(bundle.unrolled("to read its gates")))
         except Exception as error:  # protobuf's error class depends on its implementation
             raise EngineError(f"{bundle.graph} is not a readable ONNX file.", "Export the bundle again.") from error
         check_iterations(bundle.manifest, iteration)

@@ -38,6 +38,7 @@ class OnnxRuntimeCuda(OnnxRuntimeEngine):
 
     provider: ClassVar[str] = "CUDAExecutionProvider"
     device: ClassVar[str] = "cuda"
+    memory: ClassVar[tuple[str, int]] = ("cuda", 0)
     mend: ClassVar[str] = f"Install CUDA, cuDNN and the GPU package: {REINSTALL}"
     """What brings it."""
 

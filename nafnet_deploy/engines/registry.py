@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 from collections.abc import Callable, Iterator
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from nafnet_deploy.config import nearest
+from nafnet_deploy.engines.anytime import AnytimeEngine
 from nafnet_deploy.engines.base import Engine
 from nafnet_deploy.engines.cut import check_iterations
 from nafnet_deploy.engines.driver import local_gpu
 from nafnet_deploy.engines.plan_choice import plans_of, target_of
+from nafnet_deploy.engines.stopping import Budget, StopRule
 from nafnet_deploy.errors import ConfigError, EngineError, MachineError, MissingDependency
-from nafnet_deploy.manifest import Bundle
+from nafnet_deploy.manifest import Bundle, ModelManifest, Stopping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +30,13 @@ class Entry:
     """The extra of this distribution that brings its packages."""
     plans: bool = False
     """Whether it runs plans that were built before; its `open` then also takes `plan` and `trust`."""
+    steps: bool = False
+    """Whether it runs split bundles, in steps."""
 
 
 ENGINES = {
-    "onnxruntime": Entry("nafnet_deploy.engines.onnxruntime:OnnxRuntimeEngine", "cpu"),
-    "onnxruntime-cuda": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeCuda", "gpu"),
+    "onnxruntime": Entry("nafnet_deploy.engines.onnxruntime:OnnxRuntimeEngine", "cpu", steps=True),
+    "onnxruntime-cuda": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeCuda", "gpu", steps=True),
     "onnxruntime-tensorrt": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeTensorRT", "gpu"),
     "onnxruntime-nv-tensorrt-rtx": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeRtx", "cpu"),
     "openvino": Entry("nafnet_deploy.engines.openvino:FP32", "openvino"),
@@ -75,6 +80,9 @@ def open_engine(
         CheckpointError: a plan given by path is missing or has no sidecar.
         EngineError: the graph or plan cannot be loaded, does not fit or has fewer iterations.
     """
+    if bundle.manifest.parts:
+        n = bundle.manifest.default_iterations if iterations is None else iterations
+        return open_anytime(name, bundle, StopRule(n, stopping=stopping_of(bundle.manifest)), threads=threads)
     if name == AUTO:
         return open_fastest(bundle, iterations, threads, note)
     options: dict[str, Any] = {}
@@ -93,6 +101,58 @@ def open_engine(
         package = error.name or name
         raise MissingDependency(package, entry.extra, f"by the engine {name!r}") from error
     return opener.open(bundle, iterations, threads, **options)
+
+
+def open_anytime(
+    name: str, bundle: Bundle, rule: StopRule, budget: Budget | None = None, threads: int | None = None
+) -> AnytimeEngine:
+    """Opens a split bundle in the engine of that name, to stop by a rule.
+
+    Args:
+        name: an engine that runs steps, or `auto`: CUDA where it starts, else the CPU.
+        bundle: a split bundle.
+        rule: when a picture has had enough iterations.
+        budget: time that a picture may take; None for any.
+        threads: CPU threads; None leaves the choice to the engine.
+
+    Raises:
+        ConfigError: an unknown engine, or threads below 1.
+        MissingDependency: the engine's package is not installed.
+        MachineError: the machine lacks what the engine needs.
+        EngineError: the bundle is not split, or the engine does not run steps or cannot load the graphs.
+    """
+    if not bundle.manifest.parts:
+        raise EngineError(
+            f"{bundle.graph.name} has no step graph: its iterations are unrolled.",
+            f"Make one that stops by itself with: nafdeploy export {bundle.manifest.name} --mode split",
+        )
+    if name == AUTO:
+        if local_gpu() is not None and _listed("CUDAExecutionProvider"):
+            with contextlib.suppress(EngineError, MachineError):
+                return open_anytime("onnxruntime-cuda", bundle, rule, budget, threads)
+        name = LAST
+    able = [key for key, entry in ENGINES.items() if entry.steps]
+    if name not in able:
+        if name in ENGINES or name.endswith(".engine"):
+            raise EngineError(
+                f"the engine {name!r} does not run split bundles.",
+                f"Use --engine {' or '.join(able)}, or export with --mode unrolled.",
+            )
+        raise ConfigError(f"the engine {name!r} is unknown.", nearest(name, (*ENGINES, AUTO)))
+    entry = ENGINES[name]
+    module, _, attribute = entry.target.partition(":")
+    try:
+        from nafnet_deploy.engines.onnxruntime_parts import OnnxRuntimeParts
+
+        kind = getattr(importlib.import_module(module), attribute)
+    except ImportError as error:
+        raise MissingDependency(error.name or name, entry.extra, f"by the engine {name!r}") from error
+    return AnytimeEngine(OnnxRuntimeParts(bundle, kind, threads), bundle.manifest, rule, budget)
+
+
+def stopping_of(manifest: ModelManifest) -> Stopping:
+    """How a split bundle's `delta` relates to the picture."""
+    return manifest.stopping or Stopping(1.0)
 
 
 def open_fastest(

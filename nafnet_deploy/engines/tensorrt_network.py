@@ -35,7 +35,7 @@ def read_graph(bundle: Bundle, iterations: int) -> onnx.ModelProto:
     except ImportError as error:
         raise MissingDependency("onnx", "tensorrt-rtx", "to build a plan") from error
     try:
-        model = onnx.load(str(bundle.graph))
+        model = onnx.load(str(bundle.unrolled("to build a plan")))
     except Exception as error:  # protobuf's error class depends on its implementation
         raise ExportError(
             f"{bundle.graph} is not a readable ONNX graph: {' '.join(str(error).split())[:200]}.",

@@ -111,24 +111,24 @@ def activation_bytes_per_pixel(model: onnx.ModelProto, sizes: Mapping[str, int])
     Returns:
         Bytes per pixel.
     """
-    inferred = _inferred(model, sizes)
-    weights = {w.name for w in inferred.initializer}
+    whole = inferred(model, sizes)
+    weights = {w.name for w in whole.initializer}
     size = {
         v.name: _bytes(v)
-        for v in (*inferred.value_info, *inferred.input, *inferred.output)
+        for v in (*whole.value_info, *whole.input, *whole.output)
         if v.name not in weights and v.type.tensor_type.HasField("shape")
     }
-    last_use = {name: i for i, node in enumerate(inferred.node) for name in node.input}
-    end = len(inferred.node)
-    last_use.update({o.name: end for o in inferred.output})
-    alive = {i.name: size[i.name] for i in inferred.input}
+    last_use = {name: i for i, node in enumerate(whole.node) for name in node.input}
+    end = len(whole.node)
+    last_use.update({o.name: end for o in whole.output})
+    alive = {i.name: size[i.name] for i in whole.input}
     peak = sum(alive.values())
-    for i, node in enumerate(inferred.node):
+    for i, node in enumerate(whole.node):
         alive.update({name: size[name] for name in node.output})
         peak = max(peak, sum(alive.values()))
         for name in [n for n in alive if last_use.get(n, -1) <= i]:
             del alive[name]
-    dims = [d.dim_value for d in inferred.input[0].type.tensor_type.shape.dim]
+    dims = [d.dim_value for d in whole.input[0].type.tensor_type.shape.dim]
     return float(peak / (dims[0] * dims[2] * dims[3]))
 
 
@@ -139,11 +139,11 @@ def half_share(model: onnx.ModelProto, sizes: Mapping[str, int]) -> float:
         model: a graph.
         sizes: values for the free dimensions, by name.
     """
-    inferred = _inferred(model, sizes)
-    weights = {w.name: w for w in inferred.initializer}
-    values = {v.name: v for v in (*inferred.value_info, *inferred.output)}
+    whole = inferred(model, sizes)
+    weights = {w.name: w for w in whole.initializer}
+    values = {v.name: v for v in (*whole.value_info, *whole.output)}
     total = half = 0
-    for node in inferred.node:
+    for node in whole.node:
         if node.op_type == "Conv":
             weight, result = weights[node.input[1]], values[node.output[0]].type.tensor_type
             work = math.prod(d.dim_value for d in result.shape.dim) * math.prod(weight.dims[1:])
@@ -153,12 +153,15 @@ def half_share(model: onnx.ModelProto, sizes: Mapping[str, int]) -> float:
 
 
 def in_float32(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with every float16 weight, constant and cast made float32: the same edges in wide arithmetic."""
+    """The graph with every float16 weight, constant, cast, input and output made float32: the same edges, wide."""
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
     del wide.graph.value_info[:]
     for weight in wide.graph.initializer:
         _widen(weight)
+    for value in (*wide.graph.input, *wide.graph.output):
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     for node in wide.graph.node:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.TENSOR:
@@ -174,7 +177,7 @@ def _widen(tensor: onnx.TensorProto) -> None:
         tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 
 
-def _inferred(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.GraphProto:
+def inferred(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.GraphProto:
     """The graph with `sizes` in place of its free dimensions and the type and shape of every value."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)

@@ -11,7 +11,7 @@ import onnx
 
 from nafnet_deploy.errors import ExportError
 from nafnet_deploy.export.graph import in_float32
-from nafnet_deploy.manifest import Bundle
+from nafnet_deploy.manifest import Bundle, PartSpec, TensorSpec
 from nafnet_deploy.parity.inputs import parity_shapes
 from nafnet_deploy.parity.report import ParityReport
 from nafnet_deploy.parity.run import ORACLE, Pictures, run_parity
@@ -37,7 +37,7 @@ def prove(bundle: Bundle, network: Pictures) -> dict[str, float]:
 
 
 def prove_half(
-    bundle: Bundle, network: Pictures, rounded: Pictures, small: Callable[[], onnx.ModelProto]
+    bundle: Bundle, network: Pictures, rounded: Pictures, small: Callable[[Path], object]
 ) -> dict[str, float]:
     """Proves a half graph in two steps, at every iteration.
 
@@ -49,8 +49,8 @@ def prove_half(
         bundle: the draft; its folder takes further files.
         network: the network in float32.
         rounded: the same with the graph's rounded weights.
-        small: makes the same graph with free dimensions; asked where the graph fixes a large input, which would
-            keep the oracle busy for minutes.
+        small: writes the same graph with free dimensions under a name; asked where the graph fixes a large input,
+            which would keep the oracle busy for minutes.
 
     Returns:
         `graph_max_abs_error` of step 1, `max_abs_error` and `min_psnr` (dB; left out when the
@@ -60,8 +60,10 @@ def prove_half(
         ExportError: either step failed.
     """
     manifest, folder = bundle.manifest, bundle.graph.parent
-    wide = Bundle(folder / "wide.onnx", dataclasses.replace(manifest, precision="fp32"))
-    onnx.save(in_float32(onnx.load(bundle.graph)), wide.graph)
+    parts = {name: PartSpec(_wide(part.inputs), _wide(part.outputs)) for name, part in manifest.parts.items()}
+    wide = Bundle(folder / "wide.onnx", dataclasses.replace(manifest, precision="fp32", parts=parts))
+    for suffix, graph in bundle.graphs.items():
+        onnx.save(in_float32(onnx.load(graph)), wide.graphs[suffix])
     semantics = run_parity(wide, rounded, shapes=parity_shapes(manifest, PROOF_SIZES), engine="onnxruntime")
     _demand(semantics, "Nothing was written. Try another --opset.")
     arithmetic = run_parity(_for_oracle(bundle, small), network, engine=ORACLE)
@@ -74,13 +76,17 @@ def prove_half(
     return {**found, "min_psnr": arithmetic.min_psnr} if math.isfinite(arithmetic.min_psnr) else found
 
 
-def _for_oracle(bundle: Bundle, small: Callable[[], onnx.ModelProto]) -> Bundle:
+def _wide(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    return tuple(dataclasses.replace(s, dtype="float32") if s.dtype == "float16" else s for s in specs)
+
+
+def _for_oracle(bundle: Bundle, small: Callable[[Path], object]) -> Bundle:
     spec = bundle.manifest.inputs[0]
     batch, channels, height, width = (d if isinstance(d, int) else 1 for d in spec.shape)
     if batch * height * width <= ORACLE_PIXELS:
         return bundle
     path: Path = bundle.graph.parent / "small.onnx"
-    onnx.save(small(), path)
+    small(path)
     free = dataclasses.replace(spec, shape=("batch", channels, "height", "width"))
     return Bundle(path, dataclasses.replace(bundle.manifest, inputs=(free,)))
 

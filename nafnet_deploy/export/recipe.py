@@ -14,6 +14,7 @@ from nafnet_deploy.errors import ConfigError
 OLDEST_OPSET = 18
 """The operator set that the exporter writes natively."""
 PRECISIONS = ("fp32", "fp16")
+MODES = ("unrolled", "split")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,8 @@ class ExportRecipe:
     """Reasoning iterations N to unroll; None for the checkpoint's own."""
     default_iterations: int | None = None
     """Iterations that a run of the bundle uses unasked; None for `iterations`."""
+    mode: str = "unrolled"
+    """`unrolled`: one graph of N iterations. `split`: head, step and tail, for any number chosen while it runs."""
     imgsz: str = "dynamic"
     """Height and width of the input: `256`, `HxW` (pixels) or `dynamic`."""
     batch: int | str = "dynamic"
@@ -51,6 +54,7 @@ class ExportRecipe:
         n = self.iterations
         need(n is None or n >= 1, "iterations", "use --iters 1 or more")
         need(self.default_iterations is None or self.default_iterations >= 1, "default_iterations", "use 1 or more")
+        need(self.mode in MODES, "mode", f"use {' or '.join(MODES)}")
         need(self.precision in PRECISIONS, "precision", f"use {' or '.join(PRECISIONS)}")
         need(self.precision == "fp16" or not self.fp32_trunk, "fp32_trunk", "it belongs to --precision fp16")
         need(self.precision == "fp16" or not self.calibrate, "calibrate", "it belongs to --precision fp16")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nafnet_deploy.checkpoints.store import Checkpoint
+from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import ConfigError, UsageError
 from nafnet_deploy.export import calibration, graph
 from nafnet_deploy.export.fold import fold
@@ -22,14 +23,18 @@ from nafnet_deploy.export.precision import HalfPlan, plan_half, round_weights, t
 from nafnet_deploy.export.proof import prove, prove_half
 from nafnet_deploy.export.ranges import Ranges, scan
 from nafnet_deploy.export.recipe import ExportRecipe
-from nafnet_deploy.export.unroll import OUTPUT, iteration_values, to_onnx
-from nafnet_deploy.manifest import Bundle, ModelManifest, bundle_file, open_bundle, sha256_of
+from nafnet_deploy.export.split import TAPS, Stepped, check_splits, split_graph
+from nafnet_deploy.export.unroll import OUTPUT, Unrolled, iteration_values, to_onnx
+from nafnet_deploy.manifest import Bundle, ModelManifest, PartSpec, bundle_file, open_bundle, part_suffix, sha256_of
 from nafnet_deploy.models.registry import padding_mode, pictures, tile_overlap
 from nafnet_deploy.parity.golden import Case, write_golden
 from nafnet_deploy.parity.inputs import natural_batch, parity_shapes
+from nafnet_deploy.runtime.step_measures import measure_stopping
 
 GOLDEN_SIZES = ((32, 48),)
 """Heights and widths of the golden inputs: small, because every iteration of each is stored."""
+PROVED_ITERATIONS = 5
+"""Iterations of a split bundle that are proved when nobody asks for another number; it runs any."""
 PACKAGES = ("nafnet-deploy", "torch", "onnx", "onnxscript", "onnxruntime")
 Shape = tuple[int, int, int, int]
 
@@ -56,12 +61,7 @@ def export_bundle(
         UsageError: the target folder cannot be written, or the pictures of `calibrate` cannot be read.
     """
     config = checkpoint.config
-    iterations = config.iterations if recipe.iterations is None else recipe.iterations
-    if not config.positions and iterations != 1:
-        raise ConfigError(f"{iterations} iterations: this network has no reasoning to repeat.", "Use --iters 1.")
-    default = iterations if recipe.default_iterations is None else recipe.default_iterations
-    if default > iterations:
-        raise ConfigError(f"default_iterations = {default} exceeds the {iterations} in the graph.", "Lower it.")
+    iterations, default = _iterations(config, recipe)
     shape = recipe.shape(config)
     target = target_path(checkpoint, recipe, iterations)
     try:
@@ -80,32 +80,60 @@ def export_bundle(
                 on_warning(f"{part} stays in float32: {reason}.")
             module = to_half(module, half.plan)
 
-        def make(shape: tuple[int | str, ...]) -> onnx.ModelProto:
+        def make(shape: tuple[int | str, ...], draft: Path) -> tuple[onnx.ModelProto, dict[str, PartSpec]]:
+            """Traces the network and writes its graph, or the parts of it."""
             traced = _trace(shape, config.size_multiple)
-            return _graph(to_onnx(module, config, iterations, *traced, recipe.opset), checkpoint.name, shape)
+            if recipe.mode == "split":
+                model = _graph(to_onnx(Stepped(module), TAPS, *traced, recipe.opset), checkpoint.name, shape)
+                return model, _write_parts(split_graph(model, shape, _sizes(config)), draft)
+            values = [value for place in iteration_values(config, iterations).values() for value in place]
+            unrolled = Unrolled(module, iterations)
+            model = _graph(to_onnx(unrolled, values, *traced, recipe.opset), checkpoint.name, shape)
+            onnx.save(model, draft)
+            return model, {}
 
-        on_stage("fold and unroll")
-        model = make(shape)
-        onnx.save(model, draft)
-        manifest = _manifest(checkpoint, model, iterations, default, recipe, half)
+        on_stage("fold and unroll" if recipe.mode == "unrolled" else "fold and split")
+        model, parts = make(shape, draft)
+        manifest = _manifest(checkpoint, model, (iterations, default), recipe, half, parts)
         on_stage("record golden outputs")
         compute = reference(network)
         inputs = [natural_batch(s, seed) for seed, s in enumerate(parity_shapes(manifest, GOLDEN_SIZES))]
         write_golden(bundle_file(draft, ".golden.npz"), [Case(x, tuple(compute(x, iterations))) for x in inputs])
-        hashes = {suffix: sha256_of(bundle_file(draft, suffix)) for suffix in (".onnx", ".golden.npz")}
+        graphs = tuple(Bundle(draft, manifest).graphs)
+        hashes = {suffix: sha256_of(bundle_file(draft, suffix)) for suffix in (*graphs, ".golden.npz")}
         manifest = dataclasses.replace(manifest, sha256=hashes)
+        if parts:
+            manifest = dataclasses.replace(manifest, stopping=measure_stopping(Bundle(draft, manifest), inputs))
         on_stage("prove parity")
         bundle = Bundle(draft, manifest)
         if half is None:
             found = prove(bundle, compute)
         else:
+            free = ("batch", config.channels, "height", "width")
             rounded = reference(round_weights(fold(network), half.plan))
-            found = prove_half(bundle, compute, rounded, lambda: make(("batch", config.channels, "height", "width")))
+            found = prove_half(bundle, compute, rounded, lambda path: make(free, path))
         manifest = dataclasses.replace(manifest, parity=found)
         bundle_file(draft, ".json").write_text(manifest.to_json(), encoding="utf-8")
-        for suffix in (".golden.npz", ".json", ".onnx"):  # the graph last: it is what others look for
+        for suffix in (".golden.npz", ".json", *graphs):  # the graphs last: they are what others look for
             bundle_file(draft, suffix).replace(bundle_file(target, suffix))
-    return open_bundle(target)
+    return open_bundle(bundle_file(target, graphs[0]))
+
+
+def _iterations(config: ModelConfig, recipe: ExportRecipe) -> tuple[int, int]:
+    """Iterations in the graph (of a split bundle: to prove), and those that a run takes unasked."""
+    if recipe.mode == "split":
+        check_splits(config)
+        proved = max(config.iterations, PROVED_ITERATIONS) if recipe.iterations is None else recipe.iterations
+        iterations, default = proved, min(config.iterations, proved)
+    else:
+        iterations = default = config.iterations if recipe.iterations is None else recipe.iterations
+    if not config.positions and iterations != 1:
+        raise ConfigError(f"{iterations} iterations: this network has no reasoning to repeat.", "Use --iters 1.")
+    if recipe.default_iterations is not None:
+        default = recipe.default_iterations
+    if default > iterations:
+        raise ConfigError(f"default_iterations = {default} exceeds the {iterations} in the graph.", "Lower it.")
+    return iterations, default
 
 
 def target_path(checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -> Path:
@@ -119,7 +147,8 @@ def target_path(checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -
     size = recipe.size()
     place = "dynamic" if size is None else f"{size[0]}x{size[1]}"
     batch = "" if recipe.batch in ("dynamic", 1) else f"-b{recipe.batch}"
-    return output / f"{name}-n{iterations}-{place}{batch}-{recipe.precision}.onnx"
+    form = "split" if recipe.mode == "split" else f"n{iterations}"
+    return output / f"{name}-{form}-{place}{batch}-{recipe.precision}.onnx"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +167,19 @@ def _choose_islands(folded: nn.Module, checkpoint: Checkpoint, recipe: ExportRec
         inputs, words = calibration.seeded_inputs(checkpoint.config), "seeded pictures"
     found = scan(folded, inputs, iterations)
     return _Half(plan_half(found, recipe.fp32_trunk), found, words)
+
+
+def _write_parts(parts: Mapping[str, onnx.ModelProto], draft: Path) -> dict[str, PartSpec]:
+    for name, part in parts.items():
+        onnx.save(part, bundle_file(draft, part_suffix(name)))
+    return {
+        n: PartSpec(graph.tensor_specs(p.graph.input), graph.tensor_specs(p.graph.output)) for n, p in parts.items()
+    }
+
+
+def _sizes(config: ModelConfig) -> dict[str, int]:
+    """Values for the free dimensions of a graph where it is measured."""
+    return {"batch": 1, "height": 32 * config.size_multiple, "width": 32 * config.size_multiple}
 
 
 def _graph(model: onnx.ModelProto, name: str, shape: tuple[int | str, ...]) -> onnx.ModelProto:
@@ -168,20 +210,20 @@ def reference(network: nn.Module) -> Callable[[NDArray[np.float32], int], list[N
 def _manifest(
     checkpoint: Checkpoint,
     model: onnx.ModelProto,
-    iterations: int,
-    default: int,
+    iterations: tuple[int, int],
     recipe: ExportRecipe,
     half: _Half | None,
+    parts: dict[str, PartSpec],
 ) -> ModelManifest:
     config = checkpoint.config
-    sizes = {"batch": 1, "height": 32 * config.size_multiple, "width": 32 * config.size_multiple}
+    sizes = _sizes(config)
     return ModelManifest(
         name=checkpoint.name or Path(recipe.model).stem,
         task=checkpoint.task,
         model=config,
-        iterations=iterations,
-        default_iterations=default,
-        iteration_values=iteration_values(config, iterations),
+        iterations=iterations[0],
+        default_iterations=iterations[1],
+        iteration_values={} if parts else iteration_values(config, iterations[0]),
         inputs=graph.tensor_specs(model.graph.input),
         outputs=graph.tensor_specs(model.graph.output),
         size_multiple=config.size_multiple,
@@ -201,4 +243,5 @@ def _manifest(
         half_share=graph.half_share(model, sizes),
         ranges=half.ranges.classes if half else {},
         calibration=half.calibration if half else "",
+        parts=parts,
     )

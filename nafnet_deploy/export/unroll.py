@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx
 import torch
@@ -53,19 +53,17 @@ def iteration_values(config: ModelConfig, iterations: int) -> dict[str, tuple[st
 
 
 def to_onnx(
-    network: nn.Module,
-    config: ModelConfig,
-    iterations: int,
+    module: nn.Module,
+    values: Sequence[str],
     shape: tuple[int, int, int, int],
     free: dict[int, str],
     opset: int,
 ) -> onnx.ModelProto:
-    """Traces the network at `shape` and returns the graph, its iteration values named.
+    """Traces a module at `shape` and returns its graph.
 
     Args:
-        network: a folded network.
-        config: its configuration.
-        iterations: N, unrolled.
+        module: forward(x) -> (picture, a tensor per name of `values`).
+        values: names of the inner tensors that it returns, in that order; they stay names in the graph.
         shape: [B, C, H, W] of the traced input.
         free: dimensions that stay free and their names, e.g. {2: "height", 3: "width"}.
         opset: ONNX operator set.
@@ -73,11 +71,10 @@ def to_onnx(
     Raises:
         ExportError: the exporter failed.
     """
-    values = [name for names in iteration_values(config, iterations).values() for name in names]
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
-                Unrolled(network, iterations),
+                module,
                 (torch.rand(shape, generator=torch.Generator().manual_seed(0)),),
                 dynamo=True,
                 verbose=False,

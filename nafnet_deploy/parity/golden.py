@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from nafnet_deploy.errors import CheckpointError, UsageError
 
 SCHEMA = 1
+GOLDEN = "golden"
+"""What reports call the inputs of a golden file, and the file itself."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,6 +35,8 @@ class Case:
     """Input [B, C, H, W] in [0, 1]."""
     pictures: tuple[NDArray[np.float32], ...]
     """The reference's outputs after iterations 1..N."""
+    name: str = ""
+    """What the input shows; a golden file does not store it."""
 
 
 def write_golden(path: Path, cases: Sequence[Case]) -> None:

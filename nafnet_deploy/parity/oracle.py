@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,8 +26,11 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from nafnet_deploy.engines.base import Tensors
+from nafnet_deploy.engines.anytime import AnytimeEngine
+from nafnet_deploy.engines.base import Engine, Tensors
 from nafnet_deploy.engines.cut import check_iterations, cut_iterations
+from nafnet_deploy.engines.parts import ArrayParts
+from nafnet_deploy.engines.stopping import StopRule
 from nafnet_deploy.errors import EngineError
 from nafnet_deploy.manifest import Bundle, TensorSpec
 
@@ -98,8 +102,8 @@ class OracleEngine:
         """What `run` returns."""
 
     @classmethod
-    def open(cls, bundle: Bundle, iterations: int | None = None) -> Self:
-        """Loads a bundle's graph, cut to fewer iterations where that is asked.
+    def open(cls, bundle: Bundle, iterations: int | None = None) -> Engine:
+        """Loads a bundle's graph, cut to fewer iterations where that is asked, or the parts of a split bundle.
 
         Raises:
             ConfigError: iterations below 1.
@@ -108,10 +112,10 @@ class OracleEngine:
         manifest = bundle.manifest
         n = manifest.iterations if iterations is None else iterations
         check_iterations(manifest, n)
-        try:
-            model = onnx.load(str(bundle.graph))
-        except Exception as error:  # protobuf's error class depends on its implementation
-            raise EngineError(f"{bundle.graph} is not a readable ONNX file.", "Export the bundle again.") from error
+        if manifest.parts:
+            parts = ArrayParts(manifest, {name: cls(_load(bundle.part(name))) for name in manifest.parts})
+            return AnytimeEngine(parts, manifest, StopRule(n))
+        model = _load(bundle.graph)
         return cls(model if n == manifest.iterations else cut_iterations(model, manifest, n))
 
     def run(self, feeds: Tensors) -> dict[str, Array]:
@@ -140,6 +144,13 @@ class OracleEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(str(path))
+    except Exception as error:  # protobuf's error class depends on its implementation
+        raise EngineError(f"{path} is not a readable ONNX file.", "Export the bundle again.") from error
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:

@@ -1,4 +1,4 @@
-"""The parity report: what was compared, what was found, and whether it passed."""
+"""The report of one comparison, and what every report of this package has in common."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from rich.table import Table
-
 from nafnet_deploy.config import plain, read_table
-from nafnet_deploy.environment import Environment
 from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.parity.compare import ParityRow
 from nafnet_deploy.parity.tolerance import Limits
-
-SCHEMA = 1
 
 R = TypeVar("R")
 
@@ -39,15 +34,8 @@ class ParityReport:
     """What passes."""
     rows: tuple[ParityRow, ...]
     """One per iteration and input."""
-    environment: Environment
-    """The machine and its packages."""
     arithmetic: str = ""
     """What the engine computed in which precision, in words; empty when nothing more than `precision` is known."""
-    schema: int = SCHEMA
-    """Version of the JSON layout."""
-
-    def __post_init__(self) -> None:
-        check_schema(self.schema, SCHEMA, "parity report")
 
     def __bool__(self) -> bool:
         return bool(self.rows) and not self.failures
@@ -89,36 +77,6 @@ class ParityReport:
             f"{len(self.failures)} of {len(self.rows)} comparisons failed; the first, iteration {first.iteration} at "
             f"{size(first.shape)}: {first.difference.fault}."
         )
-
-    def to_json(self) -> str:
-        """The report as JSON text; `ParityReport.from_json` reads it back equal."""
-        return report_json(self, bool(self))
-
-    @classmethod
-    def from_json(cls, text: str, where: str = "parity report") -> ParityReport:
-        """Reads `to_json`'s text. `ConfigError` when it is not such a text."""
-        return read_report(cls, text, where)
-
-    def table(self) -> Table:
-        """The rows as a table for the terminal."""
-        table = Table(
-            title=f"Parity of {self.model} on {self.engine} against {self.reference}",
-            caption="\n".join(filter(None, (self.verdict(), self.arithmetic))),
-        )
-        for heading in ("Iteration", "Input", "Max abs error", "Mean abs error", "PSNR (dB)", "Verdict"):
-            table.add_column(heading, justify="left" if heading in ("Input", "Verdict") else "right")
-        for row in self.rows:
-            found = row.difference
-            equal = found.max_abs_error == 0.0
-            table.add_row(
-                str(row.iteration),
-                size(row.shape),
-                "-" if found.max_abs_error is None else f"{found.max_abs_error:.2e}",
-                "-" if found.mean_abs_error is None else f"{found.mean_abs_error:.2e}",
-                "inf" if equal else "-" if found.psnr is None else f"{found.psnr:.1f}",
-                "[green]pass[/]" if found.passed else f"[red]FAIL[/] {found.fault}",
-            )
-        return table
 
 
 def size(shape: tuple[int, ...]) -> str:

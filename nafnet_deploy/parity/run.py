@@ -1,4 +1,4 @@
-"""Proves that a bundle computes what its network computes."""
+"""Proves that a bundle computes what its network computes: one comparison; `walk` does the whole chain."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from nafnet_deploy.engines.base import Engine
 from nafnet_deploy.engines.registry import open_engine
-from nafnet_deploy.environment import read_environment
 from nafnet_deploy.errors import CheckpointError, ConfigError, MissingDependency
 from nafnet_deploy.manifest import Bundle, sha256_of
 from nafnet_deploy.parity.compare import Progress, compare_engine
@@ -75,32 +74,36 @@ def run_parity(
             f"iterations {list(steps)} cannot be compared.", f"The graph has iterations 1 to {manifest.iterations}."
         )
     limits = limits_for(manifest.precision)
-    environment = read_environment(threads or 0)
     chosen = engine or (ORACLE if manifest.precision == "fp16" else "onnxruntime")
     if reference is None:
-        cases = _golden_cases(bundle)
+        cases = golden_cases(bundle)
     else:
         few = parity_shapes(manifest, ORACLE_SIZES, batches=(1,)) if chosen == ORACLE else parity_shapes(manifest)
         cases = _cases_of(reference, shapes or few, max(steps))
 
     def open_at(n: int) -> Engine:
-        return _open_oracle(bundle, n) if chosen == ORACLE else open_engine(chosen, bundle, n, threads, trust)
+        return open_oracle(bundle, n) if chosen == ORACLE else open_engine(chosen, bundle, n, threads, trust)
 
     name, rows = compare_engine(cases, open_at, steps, limits, on_progress)
     return ParityReport(
         model=manifest.name,
-        graph_sha256=manifest.sha256.get(".onnx", ""),
+        graph_sha256=manifest.graph_sha256,
         reference="golden" if reference is None else "pytorch",
         engine=name,
         precision=manifest.precision,
         limits=limits,
         rows=rows,
-        environment=environment,
         arithmetic=ARITHMETIC.get(name, "") if manifest.precision == "fp16" else "",
     )
 
 
-def _open_oracle(bundle: Bundle, iterations: int) -> Engine:
+def open_oracle(bundle: Bundle, iterations: int) -> Engine:
+    """The graph in exactly its own arithmetic, cut to so many iterations.
+
+    Raises:
+        MissingDependency: onnx is not installed.
+        EngineError: the graph cannot be read or has fewer iterations.
+    """
     try:
         from nafnet_deploy.parity.oracle import OracleEngine
     except ImportError as error:  # engines run whole graphs without onnx, so parity must load without it too
@@ -108,7 +111,12 @@ def _open_oracle(bundle: Bundle, iterations: int) -> Engine:
     return OracleEngine.open(bundle, iterations)
 
 
-def _golden_cases(bundle: Bundle) -> tuple[Case, ...]:
+def golden_cases(bundle: Bundle) -> tuple[Case, ...]:
+    """The cases of a bundle's golden file, which must be the one its manifest vouches for.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, another one or lacks iterations.
+    """
     cases = read_golden(bundle.golden)
     if sha256_of(bundle.golden) != bundle.manifest.sha256.get(".golden.npz"):
         raise CheckpointError(

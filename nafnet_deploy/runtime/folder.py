@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from nafnet_deploy.errors import ImageError, MachineError, NafdeployError, UsageError
+from nafnet_deploy.errors import EngineError, ImageError, MachineError, NafdeployError, UsageError
 from nafnet_deploy.images.files import list_pictures, read_picture
 from nafnet_deploy.images.writing import WRITE_SUFFIXES, check_target, write_picture
+from nafnet_deploy.runtime.progressive import Stage, progressive
 from nafnet_deploy.runtime.restorer import OnTile, Restorer
 
 
@@ -54,7 +55,8 @@ def restore_file(restorer: Restorer, source: Path, target: Path, on_tile: OnTile
     Raises:
         UsageError: the target is the source.
         ImageError: the source cannot be read or the target cannot be written.
-        ConfigError, EngineError: see `Restorer`.
+        ConfigError, EngineError: see `Restorer`; also, after writing the picture of the iterations before, when the
+            state of a split bundle stopped being finite.
         MachineError: memory ran out.
     """
     picture = read_picture(source)
@@ -66,6 +68,33 @@ def restore_file(restorer: Restorer, source: Path, target: Path, on_tile: OnTile
             f"the memory does not suffice for {source}.", "Use smaller tiles, e.g. --tile 256."
         ) from error
     write_picture(picture.with_pixels(restored), target)
+    for outcome in restorer.outcomes:
+        if outcome.fault:
+            raise EngineError(
+                f"{outcome.fault}; {target.name} holds the result of the iterations before.",
+                "Check the bundle with: nafdeploy parity",
+            )
+
+
+def restore_stages(restorer: Restorer, source: Path, target: Path) -> Iterator[tuple[Stage, Path]]:
+    """Restores one picture and writes it after every iteration: `NAME_n1.png`, `NAME_n2.png`, ...
+
+    Args:
+        restorer: around a split bundle.
+        source: the picture.
+        target: the name to which `_n1` and so on is added.
+
+    Raises:
+        UsageError: a target is the source.
+        ImageError: the source cannot be read or a target cannot be written.
+        ConfigError, EngineError: see `progressive`.
+    """
+    picture = read_picture(source)
+    for stage in progressive(restorer, picture.pixels):
+        written = target.with_stem(f"{target.stem}_n{stage.iteration}")
+        check_target(picture, written)
+        write_picture(picture.with_pixels(stage.pixels), written)
+        yield stage, written
 
 
 def restore_folder(

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from nafnet_deploy.engines.base import Engine, restore_batch, size_limits
+from nafnet_deploy.engines.anytime import AnytimeEngine, Outcome
+from nafnet_deploy.engines.base import Engine, announce, restore_batch, size_limits
 from nafnet_deploy.errors import ConfigError, EngineError, ImageError
 from nafnet_deploy.images.padding import crop, pad_to, round_up
 from nafnet_deploy.images.tiling import Blender, TilePlan, plan_tiles
@@ -62,9 +63,19 @@ class Restorer:
         self._check_options()
 
     @property
+    def engine(self) -> Engine:
+        """What runs the network."""
+        return self._engine
+
+    @property
     def value_range(self) -> tuple[float, float]:
         """Values of black and white in the arrays taken and given."""
         return self._manifest.value_range
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What each tile of the last picture got, from an engine that decides how long to think; else empty."""
+        return self._engine.outcomes if isinstance(self._engine, AnytimeEngine) else []
 
     def _check_options(self) -> None:
         tile, multiple = self._tile, self._manifest.size_multiple
@@ -143,15 +154,11 @@ class Restorer:
             raise ImageError(f"a float32 [H, W, 3] picture is needed, not {image.dtype} {list(image.shape)}.")
         plan, scale = self.plan(*image.shape[:2]), self._manifest.scale
         blender = Blender(plan, 3, scale) if len(plan) > 1 else None
+        announce(self._engine, -(-len(plan) // self._batch))
         done, result = 0, image
         for places, tiles in self._runs(image, plan):
             for (top, left), tile in zip(places, tiles, strict=True):
-                result = crop(tile, plan.tile[0] * scale, plan.tile[1] * scale).transpose(1, 2, 0)
-                if not np.isfinite(result).all():
-                    raise EngineError(
-                        f"{self._engine.name} gave values that are not numbers for the tile at {left},{top}.",
-                        "Nothing was written. Check the graph with: nafdeploy parity",
-                    )
+                result = self.unpadded(tile, plan, (top, left))
                 if blender is not None:
                     blender.add(top, left, result)
             done += len(places)
@@ -174,10 +181,28 @@ class Restorer:
         scaled = pixels * np.float32(white - black) + np.float32(black)
         return (self(scaled, on_tile) - np.float32(black)) / np.float32(white - black)
 
+    def unpadded(self, tile: NDArray[np.float32], plan: TilePlan, place: tuple[int, int]) -> NDArray[np.float32]:
+        """A tile [3, H, W] of the engine without its padding, [h, w, 3]; values that are not numbers are refused."""
+        scale = self._manifest.scale
+        result = crop(tile, plan.tile[0] * scale, plan.tile[1] * scale).transpose(1, 2, 0)
+        if not np.isfinite(result).all():
+            raise EngineError(
+                f"{self._engine.name} gave values that are not numbers for the tile at {place[1]},{place[0]}.",
+                "Nothing was written. Check the graph with: nafdeploy parity",
+            )
+        return result
+
     def _runs(
         self, image: NDArray[np.float32], plan: TilePlan
     ) -> Iterator[tuple[list[tuple[int, int]], NDArray[np.float32]]]:
-        """Runs the engine over all tiles; a graph of a fixed batch gets its last one filled up with repeats."""
+        """Runs the engine over all tiles."""
+        for places, batch in self.batches(image, plan):
+            yield places, restore_batch(self._engine, batch)[: len(places)]
+
+    def batches(
+        self, image: NDArray[np.float32], plan: TilePlan
+    ) -> Iterator[tuple[list[tuple[int, int]], NDArray[np.float32]]]:
+        """All tiles, padded; a graph of a fixed batch gets its last one filled up with repeats."""
         multiple, dtype = self._manifest.size_multiple, np.dtype(self._engine.inputs[0].dtype)
         height = self._fixed[0] or max(round_up(plan.tile[0], multiple), self._least[0])
         width = self._fixed[1] or max(round_up(plan.tile[1], multiple), self._least[1])
@@ -189,7 +214,7 @@ class Restorer:
                 tile = image[top : top + plan.tile[0], left : left + plan.tile[1]].transpose(2, 0, 1)
                 batch[slot] = pad_to(tile, height, width, self._manifest.padding)
             batch[len(places) :] = batch[len(places) - 1]
-            yield places, restore_batch(self._engine, batch)[: len(places)]
+            yield places, batch
 
     def _fixed_size(self) -> str:
         return "x".join("any" if side is None else str(side) for side in self._fixed)

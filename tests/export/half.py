@@ -13,9 +13,24 @@ from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.engines.base import restore_batch
 from nafnet_deploy.export import graph
 from nafnet_deploy.export.fold import ChannelNorm
+from nafnet_deploy.export.precision import HalfPlan
 from nafnet_deploy.export.unroll import OUTPUT, to_onnx
+from nafnet_deploy.models.blocks import NAFBlock
 from nafnet_deploy.parity.oracle import OracleEngine
+from tests.weights import seeded, stir
 
+CONFIG = ModelConfig(
+    architecture="nafnet-rr",
+    width=8,
+    encoder_blocks=(1, 1),
+    middle_blocks=1,
+    decoder_blocks=(1, 1),
+    positions=("middle",),
+    reasoning_blocks=0,
+    iterations=2,
+)
+"""The network of the adversarial cases."""
+NOTHING_WIDENED = HalfPlan(trunk=False, state=False, reasons={})
 FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
 
 
@@ -51,3 +66,30 @@ def half_norm(self: ChannelNorm, x: Tensor) -> Tensor:
 def half_mean(x: Tensor) -> Tensor:
     """The global mean without its island."""
     return F.adaptive_avg_pool2d(x, 1)
+
+
+@torch.no_grad()
+def ordinary() -> nn.Module:
+    """The network before it is made to overflow; its blocks matter, so that losing them shows."""
+    network = stir(seeded(CONFIG)).eval()
+    for block in (m for m in network.modules() if isinstance(m, NAFBlock)):
+        block.beta *= 5
+        block.gamma *= 5
+    return network
+
+
+@torch.no_grad()
+def amplify(network: nn.Module, factor: float) -> nn.Module:
+    """Multiplies trunk and state by `factor`; the norms and the last conv divide it out again."""
+    unit = network.reasoning["middle"]
+    half = CONFIG.width * 4
+    for module in (*network.encoders, *network.middle_blks, *network.decoders):
+        for block in (m for m in module.modules() if isinstance(m, NAFBlock)):
+            block.beta *= factor
+            block.gamma *= factor
+    for tensor in (network.intro.weight, network.intro.bias, *(down.bias for down in network.downs)):
+        tensor *= factor
+    for tensor in (unit.update.weight, unit.update.bias):
+        tensor[:half] *= factor
+    network.ending.weight /= factor
+    return network

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from nafnet_deploy.checkpoints.store import Checkpoint
-from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.export import fold as fold_room
 from nafnet_deploy.export.fold import ChannelNorm, FoldedUnit, fold
 from nafnet_deploy.export.precision import HalfPlan, plan_half, to_half
@@ -22,40 +21,10 @@ from nafnet_deploy.export.ranges import HALF_MAX, HEADROOM, STATE, TRUNK, scan
 from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.export.run import export_bundle, reference
 from nafnet_deploy.metrics import psnr
-from nafnet_deploy.models.blocks import NAFBlock
 from nafnet_deploy.parity.inputs import natural_batch
-from tests.export.half import half_graph, half_mean, half_norm, run_half
-from tests.weights import seeded, stir
+from tests.export.half import CONFIG, NOTHING_WIDENED, amplify, half_graph, half_mean, half_norm, ordinary, run_half
 
-CONFIG = ModelConfig(
-    architecture="nafnet-rr",
-    width=8,
-    encoder_blocks=(1, 1),
-    middle_blocks=1,
-    decoder_blocks=(1, 1),
-    positions=("middle",),
-    reasoning_blocks=0,
-    iterations=2,
-)
 SIZE = 128
-NOTHING_WIDENED = HalfPlan(trunk=False, state=False, reasons={})
-
-
-@torch.no_grad()
-def amplify(network: nn.Module, factor: float) -> nn.Module:
-    """Multiplies trunk and state by `factor`; the norms and the last conv divide it out again."""
-    unit = network.reasoning["middle"]
-    half = CONFIG.width * 4
-    for module in (*network.encoders, *network.middle_blks, *network.decoders):
-        for block in (m for m in module.modules() if isinstance(m, NAFBlock)):
-            block.beta *= factor
-            block.gamma *= factor
-    for tensor in (network.intro.weight, network.intro.bias, *(down.bias for down in network.downs)):
-        tensor *= factor
-    for tensor in (unit.update.weight, unit.update.bias):
-        tensor[:half] *= factor
-    network.ending.weight /= factor
-    return network
 
 
 @torch.no_grad()
@@ -85,16 +54,6 @@ CASES: dict[str, Callable[[nn.Module], nn.Module]] = {
     "gate product": large_gate_product,
     "gate mean": large_gate_mean,
 }
-
-
-@torch.no_grad()
-def ordinary() -> nn.Module:
-    """The network before it is made to overflow; its blocks matter, so that losing them shows."""
-    network = stir(seeded(CONFIG)).eval()
-    for block in (m for m in network.modules() if isinstance(m, NAFBlock)):
-        block.beta *= 5
-        block.gamma *= 5
-    return network
 
 
 def network_of(case: str) -> nn.Module:

@@ -1,0 +1,221 @@
+"""Cuts a graph at the reasoning: head, one step and tail, to be run one after the other for any number of iterations.
+
+    head: input -> features and whatever else of it the tail needs (skips)
+    step: features, state -> state_next, delta
+    tail: input, features, state, skips -> output
+
+The parts are cut out of one graph with two iterations, so they hold exactly the nodes and weights of the unrolled
+form, each weight in one part. The state before the first step is zero. `delta` is the root mean square of what the
+step changed in the state, one float32 per picture: all that a stopping rule needs leaves the device as one number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+from nafnet_deploy.config import ModelConfig
+from nafnet_deploy.errors import ConfigError, ExportError
+from nafnet_deploy.export import graph
+from nafnet_deploy.export.unroll import INPUT, OUTPUT
+from nafnet_deploy.manifest import DELTA, FEATURES, HEAD, STATE, STATE_NEXT, STEP, TAIL
+from nafnet_deploy.models.nafnet_rr import NAFNetRR
+
+SECOND_STATE = "state_2"
+"""Name, in the graph that is cut, of the state after the second iteration."""
+TAPS = (FEATURES, STATE, SECOND_STATE)
+"""Extra outputs of `Stepped`: what enters the unit, and the state after one and two iterations."""
+_DELTA_AXES = "delta_axes"
+
+
+def check_splits(config: ModelConfig) -> str:
+    """The one place where the network reasons.
+
+    With units at several places an early picture would have to run everything behind the first unit again, so the
+    step would be most of the network and nothing would be saved.
+
+    Raises:
+        ConfigError: the network reasons nowhere, or at more than one place.
+    """
+    if len(config.positions) != 1:
+        where = f"at {len(config.positions)} places ({', '.join(config.positions)})" if config.positions else "nowhere"
+        raise ConfigError(
+            f"this network reasons {where}; --mode split needs a unit at exactly one place.",
+            "Export it with --mode unrolled.",
+        )
+    return config.positions[0]
+
+
+class Stepped(nn.Module):
+    """forward(x) -> (picture after two iterations, features that enter the unit, state after one, state after two)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        assert isinstance(network, NAFNetRR)
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        network, taps = self.network, []
+
+        def tapped(position: str, features: Tensor, iters: int) -> list[Tensor]:
+            if position not in network.reasoning:
+                return [features] * iters
+            unit = network.reasoning[position]
+            h, k = features, torch.zeros_like(features, dtype=getattr(unit, "state", None))
+            taps.append(features)
+            for _ in range(iters):
+                h, k = unit.step(features, h, k)  # type: ignore[operator]
+                taps.append(k)
+            return [h] * iters
+
+        network.refine = tapped  # type: ignore[method-assign]
+        try:
+            return (network(x, 2), *taps)
+        finally:
+            del network.refine
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cut:
+    """Nodes between some values, in order, and the values they read from outside."""
+
+    nodes: tuple[onnx.NodeProto, ...]
+    reads: tuple[str, ...]
+
+    @property
+    def written(self) -> set[str]:
+        return {name for node in self.nodes for name in node.output}
+
+
+def split_graph(
+    model: onnx.ModelProto, shape: Sequence[int | str], sizes: Mapping[str, int]
+) -> dict[str, onnx.ModelProto]:
+    """Cuts the graph of a `Stepped` network in three.
+
+    Args:
+        model: the graph; its values `features`, `state` and `state_2` carry these names.
+        shape: [B, C, H, W] of the input; words are free dimensions.
+        sizes: values for the free dimensions, by name, at which types and ratios of inner values are read.
+
+    Returns:
+        The graphs of `head`, `step` and `tail`.
+
+    Raises:
+        ExportError: the graph does not fall into three parts there, or a part breaks the standard.
+    """
+    values = _values(model, shape, sizes)
+    weights = {w.name for w in model.graph.initializer}
+    head = _between(model.graph, {FEATURES}, {INPUT}, weights)
+    step = _between(model.graph, {SECOND_STATE}, {FEATURES, STATE}, weights)
+    inner = head.written - _constants(model.graph, weights)
+    tail = _between(model.graph, {OUTPUT}, {INPUT, FEATURES, SECOND_STATE, *inner}, weights)
+    if set(step.reads) != {FEATURES, STATE} or not set(tail.reads) <= {INPUT, FEATURES, SECOND_STATE, *inner}:
+        raise ExportError(
+            f"the reasoning cannot be cut out: a step reads {', '.join(sorted(step.reads))}.",
+            "Export with --mode unrolled.",
+        )
+    skips = [name for name in tail.reads if name in inner and name != FEATURES]
+    names = {skip: f"skip_{i}" for i, skip in enumerate(skips, 1)}
+    parts = {
+        HEAD: _part(model, HEAD, head, [INPUT], [FEATURES, *skips], values, names),
+        STEP: _part(model, STEP, step, [FEATURES, STATE], [SECOND_STATE], values, {SECOND_STATE: STATE_NEXT}),
+        TAIL: _part(model, TAIL, tail, list(tail.reads), [OUTPUT], values, {**names, SECOND_STATE: STATE}),
+    }
+    _measure_change(parts[STEP], shape[0])
+    for part in parts.values():
+        graph.check(part)
+    return parts
+
+
+def _between(whole: onnx.GraphProto, ends: set[str], stops: set[str], weights: set[str]) -> _Cut:
+    """The nodes on which `ends` depend, going back no further than `stops`."""
+    needed, nodes = set(ends), []
+    reads: list[str] = []
+    for node in reversed(whole.node):
+        if needed.intersection(node.output):
+            nodes.append(node)
+            needed.update(name for name in node.input if name not in stops)
+            reads.extend(name for name in node.input if name in stops or (name == INPUT and name not in weights))
+    order = [INPUT, FEATURES, *(name for node in whole.node for name in node.output if name != FEATURES)]
+    return _Cut(tuple(nodes[::-1]), tuple(sorted(set(reads), key=order.index)))
+
+
+def _constants(whole: onnx.GraphProto, weights: set[str]) -> set[str]:
+    """Values that depend on weights alone: each part makes its own."""
+    known = set(weights)
+    for node in whole.node:
+        if all(name in known for name in node.input if name):
+            known.update(node.output)
+    return known - weights
+
+
+def _part(
+    model: onnx.ModelProto,
+    name: str,
+    cut: _Cut,
+    inputs: Iterable[str],
+    outputs: Iterable[str],
+    values: Mapping[str, onnx.ValueInfoProto],
+    names: Mapping[str, str],
+) -> onnx.ModelProto:
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    part.graph.Clear()
+    part.graph.name = f"{model.graph.name} {name}"
+    part.graph.node.extend(cut.nodes)
+    used = {n for node in cut.nodes for n in node.input}
+    part.graph.initializer.extend(w for w in model.graph.initializer if w.name in used)
+    part.graph.input.extend(values[n] for n in inputs)
+    part.graph.output.extend(values[n] for n in outputs)
+    for value in (*part.graph.input, *part.graph.output):
+        value.name = names.get(value.name, value.name)
+    for node in part.graph.node:
+        node.input[:] = [names.get(n, n) for n in node.input]
+        node.output[:] = [names.get(n, n) for n in node.output]
+    return part
+
+
+def _values(
+    model: onnx.ModelProto, shape: Sequence[int | str], sizes: Mapping[str, int]
+) -> dict[str, onnx.ValueInfoProto]:
+    """Type and shape of every value; free heights and widths of inner ones are written as `height/4`."""
+    inferred = graph.inferred(model, sizes)
+    known = {}
+    for value in (*inferred.input, *inferred.output, *inferred.value_info):
+        tensor = value.type.tensor_type
+        dims: list[int | str] = [d.dim_value for d in tensor.shape.dim]
+        if len(dims) == 4:
+            for axis in (0, 2, 3):
+                if isinstance(free := shape[axis], str):
+                    dims[axis] = _scaled(free, Fraction(int(dims[axis]), sizes[free]))
+            known[value.name] = helper.make_tensor_value_info(value.name, tensor.elem_type, dims)
+    return known
+
+
+def _scaled(name: str, ratio: Fraction) -> str:
+    up = f"*{ratio.numerator}" if ratio.numerator != 1 else ""
+    down = f"/{ratio.denominator}" if ratio.denominator != 1 else ""
+    return name + up + down
+
+
+def _measure_change(step: onnx.ModelProto, batch: int | str) -> None:
+    """Adds the output `delta` [B]: the root mean square of state_next - state per picture, in float32."""
+    step.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 2, 3], np.int64), _DELTA_AXES))
+    step.graph.node.extend(
+        [
+            helper.make_node("Cast", [STATE], ["delta_from"], to=TensorProto.FLOAT),
+            helper.make_node("Cast", [STATE_NEXT], ["delta_to"], to=TensorProto.FLOAT),
+            helper.make_node("Sub", ["delta_to", "delta_from"], ["delta_change"]),
+            helper.make_node("Mul", ["delta_change", "delta_change"], ["delta_square"]),
+            helper.make_node("ReduceMean", ["delta_square", _DELTA_AXES], ["delta_mean"], keepdims=0),
+            helper.make_node("Sqrt", ["delta_mean"], [DELTA]),
+        ]
+    )
+    step.graph.output.append(helper.make_tensor_value_info(DELTA, TensorProto.FLOAT, [batch]))

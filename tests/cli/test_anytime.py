@@ -1,0 +1,166 @@
+"""`nafdeploy run` and `calibrate` with split bundles."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Command, photo, snapshot
+
+
+@pytest.fixture
+def split(tiny_split: Path, tmp_path: Path) -> Path:
+    """A copy of the bundle that may be calibrated."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(tiny_split.parent, folder)
+    return folder / tiny_split.name
+
+
+def test_export_writes_a_bundle_that_runs(command: Command, tiny: Path, picture: Path, tmp_path: Path) -> None:
+    checkpoint = tiny.with_suffix(".safetensors")
+    done = command("export", checkpoint, "--mode", "split", "--iters", "2", "-o", tmp_path / "out")
+    assert done.code == 0
+    manifest = tmp_path / "out" / "tiny-split-dynamic-fp32.json"
+    assert str(manifest) in done.err
+    assert "over N = 1 to 2" in done.err
+    done = command("run", picture, "-m", manifest, "--iters", "4")
+    assert (done.code, done.out) == (0, "")
+    assert "engine: onnxruntime cpu, N = 4; the last iteration changed the picture by" in done.err
+
+
+def test_the_same_picture_as_the_unrolled_graph(command: Command, tiny: Path, split: Path, picture: Path) -> None:
+    for name, model in (("whole.png", tiny), ("parts.png", split)):
+        assert command("run", picture, "-m", model, "--iters", "3", "-o", picture.with_name(name)).code == 0
+    images = [np.asarray(Image.open(picture.with_name(name)), int) for name in ("whole.png", "parts.png")]
+    assert abs(images[0] - images[1]).max() <= 1
+
+
+def test_tiles_stop_alone_and_are_counted(command: Command, split: Path, picture: Path) -> None:
+    done = command("run", picture, "-m", split, "--tile", "16", "--overlap", "4", "--until-delta", "1e-9")
+    assert done.code == 0
+    assert "runs; the last iteration changed the picture by" in done.err
+    assert "more than the 1e-09 asked for: raise --max-iters" in done.err
+
+
+@pytest.mark.parametrize("tiling", [[], ["--tile", "16", "--overlap", "4"]])
+def test_progressive_writes_the_picture_of_every_iteration(
+    command: Command, split: Path, picture: Path, tiling: list[str]
+) -> None:
+    done = command("run", picture, "-m", split, "--progressive", "--iters", "3", *tiling)
+    assert (done.code, done.out) == (0, "")
+    assert len(done.err.splitlines()) == 3
+    for n in (1, 2, 3):
+        target = picture.with_name(f"fixed{n}.png")
+        command("run", picture, "-m", split, "--iters", str(n), "-o", target, *tiling)
+        stage = picture.with_name(f"a_restored_n{n}.png")
+        assert (np.asarray(Image.open(stage)) == np.asarray(Image.open(target))).all()
+
+
+def test_a_folder_says_how_many_iterations_ran(command: Command, split: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for i in range(2):
+        photo(folder / f"{i}.png", seed=i)
+    done = command("run", folder, "-m", split, "--until-delta", "10")
+    assert done.code == 0
+    assert "N = 1, mean 1.0 over 2 runs" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--iters", "2", "--until-delta", "1e-3"], ["--max-iters"]),
+        (["--iters", "2", "--budget-ms", "5"], ["--max-iters"]),
+        (["--until-delta", "0"], ["--until-delta 0"]),
+        (["--until-delta", "nan"], ["positive number"]),
+        (["--budget-ms", "-1"], ["--budget-ms -1"]),
+        (["--budget-ms", "1e-6"], ["below what one iteration of this picture takes", "--best-effort"]),
+        (["--best-effort"], ["--budget-ms"]),
+        (["--quality", "fast"], ["has not been calibrated", "nafdeploy calibrate"]),
+        (["--quality", "quick"], ["--quality quick is unknown"]),
+        (["--quality", "fast", "--until-delta", "1"], ["Leave one out"]),
+        (["--max-iters", "0"], ["--max-iters 0"]),
+    ],
+)
+def test_impossible_wishes_are_named_and_nothing_is_written(
+    command: Command, split: Path, picture: Path, options: list[str], words: list[str]
+) -> None:
+    before = snapshot(picture.parent)
+    command("run", picture, "-m", split, *options).refused(2, *words)
+    assert snapshot(picture.parent) == before
+
+
+@pytest.mark.parametrize(
+    "option", [["--until-delta", "1"], ["--budget-ms", "9"], ["--progressive"], ["--max-iters", "2"]]
+)
+def test_an_unrolled_bundle_names_the_command_that_makes_steps(
+    command: Command, tiny: Path, picture: Path, option: list[str]
+) -> None:
+    command("run", picture, "-m", tiny, *option).refused(6, "no step graph", "nafdeploy export tiny --mode split")
+
+
+def test_best_effort_runs_one_iteration(command: Command, split: Path, picture: Path) -> None:
+    done = command("run", picture, "-m", split, "--budget-ms", "1e-6", "--best-effort")
+    assert done.code == 0
+    assert "N = 1;" in done.err
+
+
+def test_split_bundles_are_not_built_into_one_plan(command: Command, split: Path) -> None:
+    command("build", split, "--target", "tensorrt-rtx").refused(6, "split bundle", "--mode unrolled")
+
+
+def test_parity_proves_a_split_bundle(command: Command, split: Path) -> None:
+    assert command("parity", split).code == 0
+
+
+def test_inspect_knows_a_split_bundle(command: Command, split: Path) -> None:
+    facts = json.loads(command("inspect", split).out)
+    assert facts["kind"] == "bundle"
+    assert facts["graph_matches_manifest"]
+    assert sorted(facts["manifest"]["parts"]) == ["head", "step", "tail"]
+
+
+def test_calibration_makes_quality_work_and_draws_the_curve(
+    command: Command, split: Path, picture: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "clean"
+    folder.mkdir()
+    for i in range(4):
+        photo(folder / f"{i}.png", seed=i)
+    done = command("calibrate", folder, "-m", split, "--sigma", "5", "50", "--json")
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert found["against"] == "clean"
+    assert [p["iterations"] for p in found["points"] if p["rule"] == "fixed"] == [1, 2, 3, 4, 5]
+    with Image.open(split.with_name("split.calibration.png")) as drawn:
+        assert min(drawn.size) > 400
+    assert json.loads(split.read_text())["stopping"]["source"] == "4 pictures of clean"
+    costs = {}
+    for quality in ("fast", "balanced", "best"):
+        done = command("run", picture, "-m", split, "--quality", quality)
+        assert done.code == 0
+        costs[quality] = int(done.err.split("N = ")[1][0])
+    assert costs["fast"] <= costs["balanced"] <= costs["best"] == 5
+
+
+def test_a_dry_calibration_changes_nothing(command: Command, split: Path, picture: Path) -> None:
+    before = snapshot(split.parent)
+    done = command("calibrate", picture.parent, "-m", split, "--dry-run")
+    assert done.code == 0
+    assert "all iterations" in done.err
+    assert snapshot(split.parent) == before
+
+
+def test_calibration_refuses_what_it_cannot_use(command: Command, tiny: Path, split: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    command("calibrate", empty, "-m", split).refused(2, "empty")
+    photo(empty / "a.png")
+    command("calibrate", empty, "-m", tiny).refused(6, "no step graph")
+    command("calibrate", empty, "-m", split, "--sigma", "50", "5").refused(2, "--sigma 50 5")
+    command("calibrate", empty, "-m", split, "--max-iters", "1").refused(2, "--max-iters 2")
