@@ -1,6 +1,7 @@
 # make demo   restores a sample picture, from nothing
 # make test   runs the tests
 # make check  runs linter, type checker and import contract
+# make bench  runs the suites of benchmarks/ and draws their pictures
 # make parity compares every released network, and its half graph, with PyTorch
 PYTHON ?= python3
 VENV := .venv
@@ -47,7 +48,11 @@ parity: venv
 	done
 
 bench: venv
-	$(BIN)/nafdeploy bench medium --iters 5
+	set -e; for suite in benchmarks/suites/*.toml; do \
+	  result=benchmarks/results/$$(basename $$suite .toml).json; \
+	  $(BIN)/nafdeploy bench --recipe $$suite --json > $$result.part && mv $$result.part $$result; \
+	done
+	$(BIN)/python benchmarks/pictures.py
 
 clean:
 	rm -rf $(VENV) demo dist runs

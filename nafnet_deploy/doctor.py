@@ -84,6 +84,7 @@ def diagnose(on_step: Callable[[str], None] = lambda name: None) -> Diagnosis:
         ("packages", _packages),
         ("driver", lambda: _driver(gpu)),
         ("ONNX Runtime", lambda: _providers(gpu)),
+        ("OpenVINO", _openvino),
         ("TensorRT", lambda: _tensorrt(gpu)),
         ("GPU memory", lambda: _layers(gpu)),
         ("processor", _processor),
@@ -174,6 +175,16 @@ def _provider(name: str, engine: str, package: str, gpu: LocalGpu | None) -> Fin
     state = "missing" if name == "onnxruntime-tensorrt" and not version_of("tensorrt") else "broken"
     mend = "pip install 'tensorrt-cu13<11'" if state == "missing" else f"pip install --force-reinstall {package}"
     return Finding("provider", name, state, f"listed, does not start: {fault}", mend)
+
+
+def _openvino() -> Iterator[Finding]:
+    mend = "pip install 'nafnet-deploy[openvino]'"
+    if not (version := version_of("openvino")):
+        yield Finding("provider", "openvino", "missing", "not installed; the fastest engine on the CPU", mend)
+        return
+    fault = fault_of("import openvino; openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')")
+    again = "pip install --force-reinstall openvino"
+    yield Finding("provider", "openvino", "broken" if fault else "ok", fault or version, again if fault else "")
 
 
 def _tensorrt(gpu: LocalGpu | None) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("nafnet-deploy", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "torch")
+PACKAGES = ("nafnet-deploy", "numpy", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -143,7 +143,7 @@ def test_what_needs_more_names_the_extra_that_brings_it(
 
 def test_a_machine_without_an_engine_names_the_extra_that_brings_it(tiny: Path, picture: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", BLOCKED, '["onnxruntime"]', "run", str(picture), "-m", str(tiny)],
+        [sys.executable, "-c", BLOCKED, '["onnxruntime", "openvino"]', "run", str(picture), "-m", str(tiny)],
         capture_output=True,
         text=True,
     )
@@ -162,7 +162,8 @@ def test_help_imports_nothing_that_computes() -> None:
     assert not imported_by("--help") & {"numpy", "PIL", "onnx", "onnxruntime", *HEAVY}
 
 
-def test_run_imports_neither_torch_nor_the_exporter(tiny: Path, picture: Path) -> None:
-    modules = imported_by("run", picture, "-m", tiny)
-    assert "onnxruntime" in modules
+@pytest.mark.parametrize(("engine", "package"), [("auto", "openvino"), ("onnxruntime", "onnxruntime")])
+def test_run_imports_neither_torch_nor_the_exporter(tiny: Path, picture: Path, engine: str, package: str) -> None:
+    modules = imported_by("run", picture, "-m", tiny, "--engine", engine)
+    assert package in modules
     assert not modules & {"onnx", *HEAVY}

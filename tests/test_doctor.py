@@ -37,6 +37,7 @@ def find(diagnosis: Diagnosis, name: str, area: str = "") -> Finding:
 def test_this_machine_is_described_and_its_cpu_engine_starts() -> None:
     diagnosis = diagnose()
     assert find(diagnosis, "onnxruntime", "provider").state == "ok"
+    assert find(diagnosis, "openvino").state == "ok"
     assert find(diagnosis, "tensorrt-rtx").state == "ok"
     assert diagnosis.environment.memory_gib > 0
     assert all(f.state in ("ok", "missing", "broken") for f in diagnosis.findings)
@@ -48,6 +49,15 @@ def test_a_plain_cpu_machine_lacks_much_and_is_not_broken(monkeypatch: pytest.Mo
     assert find(diagnosis, "NVIDIA driver").state == "missing"
     assert find(diagnosis, "tensorrt-rtx").mend == "pip install 'nafnet-deploy[tensorrt-rtx]'"
     assert find(diagnosis, "torch").mend == "pip install 'nafnet-deploy[export]'"
+
+
+@pytest.mark.parametrize(("fault", "state"), [("", "ok"), ("libtbb.so: cannot open", "broken")])
+def test_openvino_that_is_installed_and_does_not_start_is_broken(
+    monkeypatch: pytest.MonkeyPatch, fault: str, state: str
+) -> None:
+    diagnosis = on(monkeypatch, None, {**BASE, "openvino": "2026.4"}, {"openvino.Core": fault})
+    assert find(diagnosis, "openvino").state == state
+    assert bool(diagnosis) is not bool(fault)
 
 
 def test_a_gpu_without_its_packages_gets_every_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
+
+RESAMPLES = 2000
+"""Bootstrap resamples behind each confidence interval."""
+CONFIDENCE = 0.95
+"""Share of repetitions whose interval holds the true median ratio, when rounds are independent."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,9 +23,13 @@ class Summary:
     min_ms: float
     """The fastest."""
     median_ms: float
-    """Half were faster."""
+    """Half were faster (p50)."""
     p90_ms: float
     """Nine in ten were faster."""
+    p95_ms: float
+    """19 in 20 were faster."""
+    p99_ms: float
+    """99 in 100 were faster; with fewer than about 100 rounds little more than the slowest."""
     mean_ms: float
     """Arithmetic mean; above the median when the machine was disturbed."""
     std_ms: float
@@ -38,16 +48,32 @@ class Ratio:
     """Lower quartile of the rounds' ratios."""
     q3: float
     """Upper quartile of the rounds' ratios."""
+    low: float
+    """Lower end of the median's confidence interval (95 %, percentile bootstrap over rounds)."""
+    high: float
+    """Upper end of it."""
+
+    def agrees(self, other: Ratio) -> bool:
+        """Whether two measurements of the same ratio differ by no more than their uncertainties explain together.
+
+        The half widths of both intervals, on a logarithmic scale, add as squares.
+        """
+        apart = abs(math.log(self.median / other.median))
+        ours, theirs = (math.log(r.high / r.low) / 2 for r in (self, other))
+        return apart <= math.hypot(ours, theirs)
 
 
 def summarize(times_ms: Sequence[float]) -> Summary:
     """Statistics of one or more times in milliseconds."""
     values = np.asarray(times_ms, dtype=np.float64)
+    p90, p95, p99 = (float(np.quantile(values, q)) for q in (0.9, 0.95, 0.99))
     return Summary(
         n=len(values),
         min_ms=float(values.min()),
         median_ms=float(np.median(values)),
-        p90_ms=float(np.quantile(values, 0.9)),
+        p90_ms=p90,
+        p95_ms=p95,
+        p99_ms=p99,
         mean_ms=float(values.mean()),
         std_ms=float(values.std(ddof=1)) if len(values) > 1 else 0.0,
     )
@@ -63,4 +89,10 @@ def speed_ratio(baseline_ms: Sequence[float], engine_ms: Sequence[float]) -> Rat
     baseline, engine = np.asarray(baseline_ms), np.asarray(engine_ms)
     ratios = baseline / engine
     q1, median, q3 = np.quantile(ratios, (0.25, 0.5, 0.75))
-    return Ratio(float(np.median(baseline) / np.median(engine)), float(median), float(q1), float(q3))
+    # Seeded: the same times always give the same interval, so that a stored report can be computed again.
+    picks = np.random.default_rng(0).integers(0, len(ratios), (RESAMPLES, len(ratios)))
+    medians = np.median(ratios[picks], axis=1)
+    low, high = np.quantile(medians, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    return Ratio(
+        float(np.median(baseline) / np.median(engine)), float(median), float(q1), float(q3), float(low), float(high)
+    )

@@ -25,6 +25,7 @@ def time_interleaved(
     warmup: int,
     on_turn: Callable[[], None] | None = None,
     pause: float = 0.0,
+    on_round: Callable[[], None] | None = None,
 ) -> dict[str, tuple[int, ...]]:
     """Runs every callable once per round and measures each turn.
 
@@ -35,6 +36,7 @@ def time_interleaved(
         on_turn: called after each turn, outside the measured time.
         pause: seconds of rest before each turn when several take turns. The threads of the one before (OpenMP's,
             ONNX Runtime's) go on spinning for a while after its work is done, on the cores that the next one needs.
+        on_round: called before each timed round, outside the measured time.
 
     Returns:
         Per name the nanoseconds of its turns, in round order. The garbage collector is off meanwhile.
@@ -54,9 +56,11 @@ def time_interleaved(
     gc.disable()
     try:
         for number in range(-warmup, runs):
+            if on_round is not None and number >= 0:
+                on_round()
             for name in round_order(names, number):
                 call = callables[name]
-                if len(names) > 1:
+                if len(names) > 1 or on_round is not None:
                     time.sleep(pause)
                 start = time.perf_counter_ns()
                 call()

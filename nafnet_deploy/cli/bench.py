@@ -1,141 +1,196 @@
-"""`nafdeploy bench`: how fast, against the PyTorch reference."""
+"""`nafdeploy bench`: how fast, against PyTorch and every other engine, in the same rounds."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import typer
 
-from nafnet_deploy.cli.console import ENGINE_HELP, TRUST_HELP, positive, progress, say, show
-from nafnet_deploy.released import DEFAULT_MODEL
+from nafnet_deploy.cli.bench_engines import Subject, choose, label_of, subject_of
+from nafnet_deploy.cli.bench_extras import (
+    measure_floor,
+    measure_processes,
+    measure_profiles,
+    measure_scale,
+    network_macs,
+)
+from nafnet_deploy.cli.console import ENGINE_HELP, TRUST_HELP, progress, say, show
 
 if TYPE_CHECKING:
-    from nafnet_deploy.checkpoints.store import Checkpoint
-    from nafnet_deploy.engines.base import Engine
-    from nafnet_deploy.manifest import Bundle
-    from nafnet_deploy.parity.compare import EngineFactory
+    from nafnet_deploy.benchmarks.recipe import BenchRecipe
+    from nafnet_deploy.benchmarks.report import BenchmarkReport
+    from nafnet_deploy.parity.compare import Progress
 
-DEFAULT_ITERS = 5
-"""Largest N of the table when nobody asks."""
-MAX_PAUSE = 60
-"""Longest rest between turns (seconds)."""
+PEERS_HELP = (
+    "Add PyTorch channels-last and compiled, the naive export on ONNX Runtime and OpenVINO, where they are installed."
+)
+ENGINES_HELP = (
+    f"May be given more than once. {ENGINE_HELP} For comparison also: pytorch, pytorch-channels-last, pytorch-compile, "
+    "onnxruntime-naive. (default: onnxruntime)"
+)
 
 
 def bench(
-    model: str = typer.Argument(DEFAULT_MODEL, help="Released model, checkpoint or preset (needs torch), or .onnx."),
+    model: str | None = typer.Argument(
+        None, help="Released model, checkpoint or preset (needs torch), or .onnx. (default: denoise-light)"
+    ),
     iters: int | None = typer.Option(None, help="Largest N; 1 to N are timed. (default: 5, or all that an .onnx has)"),
-    imgsz: str = typer.Option("256", help="256 or HxW (pixels)."),
-    runs: int = typer.Option(20, help="Timed rounds per N; in each round every engine takes a turn."),
-    warmup: int = typer.Option(3, help="Untimed rounds before them."),
-    pause: float = typer.Option(0.3, help="Seconds of rest before each turn, until the last engine's threads sleep."),
+    only: int | None = typer.Option(None, help="Time this N alone."),
+    imgsz: str | None = typer.Option(None, help="256 or HxW (pixels). (default: 256)"),
+    batch: int | None = typer.Option(None, help="Pictures per run; end to end takes one. (default: 1)"),
+    scope: str | None = typer.Option(
+        None,
+        help="forward: the network alone. end-to-end: decoded picture to restored picture, files left out. "
+        "(default: forward)",
+    ),
+    runs: int | None = typer.Option(
+        None, help="Timed rounds per N; in each round every engine takes a turn. (default: 20)"
+    ),
+    warmup: int | None = typer.Option(None, help="Untimed rounds before them. (default: 3)"),
+    pause: float | None = typer.Option(
+        None, help="Seconds of rest before each turn, until the last engine's threads sleep. (default: 0.3)"
+    ),
     threads: int | None = typer.Option(None, help="CPU threads of every engine. (default: one per core)"),
-    engine: str = typer.Option("onnxruntime", help=ENGINE_HELP),
+    engine: list[str] | None = typer.Option(None, help=ENGINES_HELP),
+    peers: bool | None = typer.Option(None, "--peers", help=PEERS_HELP),
+    baseline: str | None = typer.Option(
+        None, help="The engine that the others are compared with. (default: pytorch, else the first)"
+    ),
+    memory: bool | None = typer.Option(
+        None, "--memory/--no-memory", help="Start-up time and peak memory, in a process per engine. (default: yes)"
+    ),
+    profile: bool | None = typer.Option(
+        None, "--profile", help="Where the time goes, per kind of operator (ONNX Runtime, plans)."
+    ),
+    scale: bool | None = typer.Option(
+        None, "--scale", help="In place of the table over N: time and memory against megapixels, batch and threads."
+    ),
+    recipe: Path | None = typer.Option(None, help="TOML recipe; the options above win over it."),
+    strict: bool = typer.Option(
+        False, "--strict", help="End with code 7 unless the machine was clean and the outputs agree."
+    ),
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
     json_out: bool = typer.Option(False, "--json", help="Print the report as JSON on stdout."),
 ) -> None:
-    """Time PyTorch eager and another engine in the same interleaved rounds, for N = 1 to --iters."""
-    from nafnet_deploy.benchmarks.report import claimed_table
-    from nafnet_deploy.benchmarks.run import run_bench
-    from nafnet_deploy.engines.cut import check_iterations
-    from nafnet_deploy.engines.plan_choice import iterations_of
-    from nafnet_deploy.engines.registry import open_engine
-    from nafnet_deploy.errors import ConfigError, ParityError
+    """Time PyTorch eager and other engines in the same interleaved rounds, for N = 1 to --iters."""
+    from nafnet_deploy.benchmarks.recipe import read_bench_recipe
 
-    for value, option in ((iters, "--iters"), (runs, "--runs"), (threads, "--threads")):
-        positive(value, option)
-    if warmup < 0:
-        raise ConfigError(f"--warmup {warmup} is impossible.", "Use 0 or more.")
-    if not 0 <= pause <= MAX_PAUSE:
-        raise ConfigError(f"--pause {pause} is impossible.", f"Use 0 to {MAX_PAUSE} seconds.")
+    wanted = read_bench_recipe(
+        recipe,
+        {
+            "model": model, "iterations": iters, "only": only, "imgsz": imgsz, "batch": batch, "scope": scope,
+            "runs": runs, "warmup": warmup, "pause": pause, "threads": threads, "engines": engine or None,
+            "peers": peers, "baseline": baseline, "memory": memory, "profile": profile, "scale": scale,
+        },
+    )  # fmt: skip
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="nafdeploy-bench-")))
-        bundle, checkpoint = _subject(model, iters or DEFAULT_ITERS, folder)
-        largest = iters or min(DEFAULT_ITERS, bundle.manifest.iterations)
-        check_iterations(bundle.manifest, largest)
-        only = iterations_of(engine)
-        steps = range(1, largest + 1) if only is None else (only,)
-        engines: dict[str, EngineFactory] = {}
-        if checkpoint is not None:
-            engines["PyTorch eager"] = _pytorch(checkpoint, threads)
-        label = "ONNX Runtime" if engine == "onnxruntime" else engine
-        engines[label] = lambda n: open_engine(engine, bundle, n, threads, trust_engine)
-        height, width = _size(imgsz, bundle.manifest.size_multiple)
+        subject, steps = subject_of(wanted, folder, trust_engine)
+        names = choose(list(wanted.engines), wanted.peers, subject, wanted.baseline)
         bar = stack.enter_context(progress())
         task = bar.add_task("bench", total=None)
-        report = run_bench(
-            engines,
-            bundle.manifest.name,
-            steps,
-            (1, bundle.manifest.model.planes, height, width),
-            runs,
-            warmup,
-            bundle.manifest.precision,
-            threads or 0,
-            lambda done, total: bar.update(task, completed=done, total=total),
-            pause,
+
+        def tell(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        if wanted.scale:
+            found = measure_scale(subject, names, steps[-1], wanted, tell)
+        else:
+            report = _measure(subject, names, steps, wanted, tell)
+    if wanted.scale:
+        if json_out:
+            print(found.to_json(), end="")
+        else:
+            show(found.table())
+        for label in found.labels:
+            say(found.words(label))
+        say(found.noise.words() if found.noise else "")
+        _judge(strict, found.noise.verdict if found.noise else "unknown")
+        return
+    _tell(report, json_out, subject.bundle.manifest.provenance.get("validation_psnr", "[]"), steps)
+    if subject.checkpoint is None:
+        say("PyTorch was not timed: that takes a checkpoint, released model or preset, and the extra [export].")
+    for n in steps:
+        say(report.headline(n))
+    _judge(strict, report.verdict, bool(report))
+
+
+def _measure(
+    subject: Subject, names: Sequence[str], steps: Sequence[int], wanted: BenchRecipe, tell: Progress
+) -> BenchmarkReport:
+    from nafnet_deploy.benchmarks.run import run_bench
+
+    manifest = subject.bundle.manifest
+    subject.prepare(names, steps)
+    report = run_bench(
+        {label_of(name): partial(subject.open, name) for name in names},
+        manifest.name,
+        steps,
+        (*subject.shape[:2], *wanted.size(1)),
+        wanted.runs,
+        wanted.warmup,
+        manifest.precision,
+        wanted.threads or 0,
+        tell,
+        wanted.pause,
+        wanted.scope,
+        manifest,
+        {label_of(name): subject.precision(name) for name in names},
+        measure_floor(wanted.threads),
+        {n: macs for n in steps if (macs := network_macs(subject, n)) is not None},
+    )
+    if wanted.memory:
+        costs = measure_processes(subject, names, steps[-1])
+        rows = tuple(
+            dataclasses.replace(row, process=costs.get(row.label)) if row.iteration == steps[-1] else row
+            for row in report.rows
         )
+        report = dataclasses.replace(report, rows=rows)
+    if wanted.profile:
+        report = dataclasses.replace(report, profiles=measure_profiles(subject, names, steps[-1]))
+    return report
+
+
+def _judge(strict: bool, verdict: str, agree: bool = True) -> None:
+    from nafnet_deploy.errors import BenchmarkError, ParityError
+
+    if not agree:
+        raise ParityError("the engines do not give the same pictures.", "Look with: nafdeploy parity")
+    if strict and verdict != "clean":
+        raise BenchmarkError(
+            "the benchmark cannot be trusted: "
+            + (f"the machine was {verdict}." if verdict == "noisy" else "how quiet the machine was is unknown."),
+            "Stop other programs and take more --runs.",
+        )
+
+
+def _tell(report: BenchmarkReport, json_out: bool, validation: str, steps: Sequence[int]) -> None:
+    from nafnet_deploy.benchmarks.claimed import claimed_table
+    from nafnet_deploy.benchmarks.tables import cost_table
+
     if json_out:
         print(report.to_json(), end="")
     else:
         show(report.table())
-        show(claimed_table(report, json.loads(bundle.manifest.provenance.get("validation_psnr", "[]"))))
-    if checkpoint is None:
-        say("PyTorch was not timed: that takes a checkpoint, released model or preset, and the extra [export].")
-    for n in steps:
-        say(report.headline(n))
-    if not report:
-        raise ParityError("the engines do not give the same pictures.", "Look with: nafdeploy parity")
-
-
-def _subject(model: str, iters: int, folder: Path) -> tuple[Bundle, Checkpoint | None]:
-    """The graph to time and, where torch is installed, the network it came from."""
-    from nafnet_deploy.errors import MissingDependency
-    from nafnet_deploy.released import find_bundle, released_models
-
-    if model.endswith(".onnx"):
-        return find_bundle(model), None
-    try:
-        from nafnet_deploy.checkpoints.catalogue import load_model
-        from nafnet_deploy.export.recipe import ExportRecipe
-        from nafnet_deploy.export.run import export_bundle
-    except ModuleNotFoundError as error:
-        if model in released_models():
-            return find_bundle(model), None
-        raise MissingDependency(error.name or "torch", "export", f"to export {model}") from error
-    checkpoint = load_model(model)
-    iterations = iters if checkpoint.config.positions else 1
-    if model in released_models() and (bundle := find_bundle(model)).manifest.iterations >= iterations:
-        return bundle, checkpoint
-    say(f"exporting {model} with {iterations} iterations")
-    return export_bundle(checkpoint, ExportRecipe(model=model, iterations=iterations, output=str(folder))), checkpoint
-
-
-def _pytorch(checkpoint: Checkpoint, threads: int | None) -> EngineFactory:
-    import torch
-
-    from nafnet_deploy.engines.torch import TorchEngine
-    from nafnet_deploy.models.registry import picture
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    network = checkpoint.network()
-
-    def open_at(iterations: int) -> Engine:
-        return TorchEngine(lambda x: picture(network, x, iterations), checkpoint.config.planes)
-
-    return open_at
-
-
-def _size(imgsz: str, multiple: int) -> tuple[int, int]:
-    from nafnet_deploy.errors import ConfigError
-
-    sides = [int(s) for s in imgsz.split("x") if s.isdecimal()]
-    if len(sides) not in (1, 2) or len(sides) != len(imgsz.split("x")) or min(sides) < 1:
-        raise ConfigError(f"--imgsz {imgsz} is not a size.", "Use 256 or HxW.")
-    if any(s % multiple for s in sides):
-        raise ConfigError(f"--imgsz {imgsz} does not fit: sides must be multiples of {multiple}.", "Choose others.")
-    return sides[0], sides[-1]
+        show(cost_table(report))
+        if len(steps) > 1:
+            show(claimed_table(report, json.loads(validation)))
+            for label, cost in report.costs().items():
+                say(f"{label}: {cost.words()}.")
+        for found in report.profiles:
+            show(found.table())
+    if report.rate is not None:
+        say(
+            f"Floor: {report.rate.gflops:.0f} GFLOP/s, the {report.rate.side}x{report.rate.side} float32 product of "
+            f"{report.rate.library} on {report.rate.cores:.1f} cores."
+        )
+    if report.noise is not None:
+        say(report.noise.words())
+    say(f"GPU: {report.gpu_after.words() if report.gpu_after else 'none, or its state is unknown'}.")

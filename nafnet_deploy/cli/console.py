@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from nafnet_deploy.errors import ConfigError
 
 ENGINE_HELP = (
-    "auto, onnxruntime, onnxruntime-cuda, onnxruntime-tensorrt, onnxruntime-nv-tensorrt-rtx, tensorrt, tensorrt-rtx, "
-    "or a plan (.engine)."
+    "auto, onnxruntime, openvino, openvino-bf16, onnxruntime-cuda, onnxruntime-tensorrt, onnxruntime-nv-tensorrt-rtx, "
+    "tensorrt, tensorrt-rtx, or a plan (.engine)."
 )
 TRUST_HELP = "Load a plan given by path without asking whose it is. It runs as code."
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from nafnet_deploy.errors import EngineError
 from nafnet_deploy.manifest import TensorSpec
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -67,6 +68,54 @@ def size_limits(engine: Engine) -> SizeLimits | None:
     """
     limits: SizeLimits | None = getattr(engine, "size_limits", None)
     return limits
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceTimes:
+    """What one forward pass takes on the device by its own clock (median ms over some runs); None: not offered."""
+
+    upload_ms: float | None
+    """Copy of the inputs to the device."""
+    compute_ms: float | None
+    """The network, its kernels queued one by one."""
+    graph_ms: float | None
+    """The network, replayed as a CUDA graph."""
+    download_ms: float | None
+    """Copy of the outputs to the host."""
+
+
+def device_times(engine: Engine, feeds: Tensors, runs: int) -> DeviceTimes | None:
+    """Times an engine by its device's clock; None where it has no such clock.
+
+    Engines that have one offer a method `measure_device(feeds, runs)`.
+
+    Raises:
+        EngineError: see `Engine.run`.
+    """
+    measure = getattr(engine, "measure_device", None)
+    times: DeviceTimes | None = None if measure is None else measure(feeds, runs)
+    return times
+
+
+def check_feeds(inputs: tuple[TensorSpec, ...], feeds: Tensors) -> None:
+    """Refuses arrays that are not what an engine declared.
+
+    Raises:
+        EngineError: an input is missing, unknown or has another type or shape.
+    """
+    expected = {spec.name: spec for spec in inputs}
+    if feeds.keys() != expected.keys():
+        raise EngineError(f"the inputs {sorted(feeds)} were given, the graph takes {sorted(expected)}.")
+    for name, array in feeds.items():
+        spec = expected[name]
+        fits = len(array.shape) == len(spec.shape) and all(
+            want == got for want, got in zip(spec.shape, array.shape, strict=True) if isinstance(want, int)
+        )
+        if not fits or array.dtype != np.dtype(spec.dtype):
+            raise EngineError(
+                f"the input {name!r} must be {spec.dtype} {list(spec.shape)}, not {array.dtype} {list(array.shape)}.",
+                "Pad or tile the picture to that shape, or export a dynamic graph with --imgsz dynamic.",
+            )
 
 
 def announce(engine: Engine, runs: int) -> None:

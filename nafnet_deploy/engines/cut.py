@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nafnet_deploy.errors import ConfigError, EngineError
-from nafnet_deploy.manifest import ModelManifest
+from nafnet_deploy.errors import ConfigError, EngineError, MissingDependency
+from nafnet_deploy.manifest import Bundle, ModelManifest
 
 if TYPE_CHECKING:
     import onnx
@@ -27,6 +27,31 @@ def check_iterations(manifest: ModelManifest, n: int) -> None:
             if manifest.model.positions
             else "This network has nothing to iterate: leave --iters out.",
         )
+
+
+def graph_of_iterations(bundle: Bundle, n: int) -> str | bytes:
+    """A bundle's graph with n iterations: its path when it has as many, else the bytes of the shorter graph.
+
+    Raises:
+        ConfigError: n is below 1.
+        EngineError: n is above the graph's iterations, or the file is damaged.
+        MissingDependency: onnx is needed for fewer iterations and is not installed.
+    """
+    graph = bundle.unrolled("to run it as a whole")
+    check_iterations(bundle.manifest, n)
+    if n == bundle.manifest.iterations:
+        return str(graph)
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingDependency("onnx", "cpu", "to run fewer iterations than the graph has") from error
+    try:
+        model = onnx.load(str(graph))
+    except Exception as error:  # protobuf's error class depends on its implementation
+        reason = " ".join(str(error).split())[:300].rstrip(". ") or type(error).__name__
+        raise EngineError(f"{graph} is not a readable ONNX file: {reason}.", "Export the bundle again.") from error
+    short: bytes = cut_iterations(model, bundle.manifest, n).SerializeToString()
+    return short
 
 
 def cut_iterations(model: onnx.ModelProto, manifest: ModelManifest, n: int) -> onnx.ModelProto:

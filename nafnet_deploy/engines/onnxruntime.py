@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from nafnet_deploy.engines.base import Tensors
-from nafnet_deploy.engines.cut import check_iterations, cut_iterations
-from nafnet_deploy.errors import ConfigError, EngineError, MissingDependency, NafdeployError
+from nafnet_deploy.engines.base import Tensors, check_feeds
+from nafnet_deploy.engines.cut import graph_of_iterations
+from nafnet_deploy.errors import ConfigError, EngineError, NafdeployError
 from nafnet_deploy.manifest import Bundle, TensorSpec
 
 # One Relu on one float32, made by onnx.helper: whether a provider starts must not hang on a user's graph.
@@ -29,6 +29,7 @@ class OnnxRuntimeEngine:
     Args:
         graph: path of an `.onnx` file, or the bytes of one.
         threads: threads inside an operator; None lets ONNX Runtime take one per core.
+        profile: time every operator and keep the events in a file of this folder until `end_profile`.
 
     Raises:
         EngineError: the graph is damaged, or ONNX Runtime cannot run it on the CPU.
@@ -42,13 +43,16 @@ class OnnxRuntimeEngine:
     memory: ClassVar[tuple[str, int]] = ("cpu", 0)
     """Kind and number of the device that holds its tensors."""
 
-    def __init__(self, graph: str | bytes, threads: int | None = None) -> None:
+    def __init__(self, graph: str | bytes, threads: int | None = None, profile: Path | None = None) -> None:
         if threads is not None and threads < 1:
             raise ConfigError(f"{threads} threads are impossible.", "Use 1 or more.")
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = _FATAL_ONLY  # what goes wrong reaches the user as one exception
         options.intra_op_num_threads = threads or 0
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile / "profile")
         try:
             session = self._start(graph, options)
         except NafdeployError:
@@ -82,35 +86,33 @@ class OnnxRuntimeEngine:
         cls._start(TINY_GRAPH, ort.SessionOptions())
 
     @classmethod
-    def open(cls, bundle: Bundle, iterations: int | None = None, threads: int | None = None) -> Self:
+    def open(
+        cls, bundle: Bundle, iterations: int | None = None, threads: int | None = None, profile: Path | None = None
+    ) -> Self:
         """Loads a bundle's graph.
 
         Args:
             bundle: what `open_bundle` returned.
             iterations: reasoning iterations; None for all that the graph has, fewer are cut out of it in memory.
             threads: as for the class.
+            profile: as for the class.
 
         Raises:
             ConfigError: iterations or threads below 1.
             EngineError: more iterations than the graph has, or a graph that cannot be loaded.
             MissingDependency: onnx is needed for fewer iterations and is not installed.
         """
-        manifest, graph = bundle.manifest, bundle.unrolled("to run it as a whole")
-        n = manifest.iterations if iterations is None else iterations
-        check_iterations(manifest, n)
-        if n == manifest.iterations:
-            return cls(str(graph), threads)
-        try:
-            import onnx
-        except ImportError as error:
-            raise MissingDependency("onnx", "cpu", "to run fewer iterations than the graph has") from error
-        try:
-            model = onnx.load(str(graph))
-        except Exception as error:  # protobuf's error class depends on its implementation
-            raise EngineError(
-                f"{graph} is not a readable ONNX file: {_reason(error)}.", "Export the bundle again."
-            ) from error
-        return cls(cut_iterations(model, manifest, n).SerializeToString(), threads)
+        n = bundle.manifest.iterations if iterations is None else iterations
+        return cls(graph_of_iterations(bundle, n), threads, profile)
+
+    def end_profile(self) -> str:
+        """Stops profiling and returns what the profiler wrote, JSON text; only for an engine opened with `profile`."""
+        if self._session is None:
+            raise EngineError("the engine is closed.", "Open it again.")
+        written = Path(self._session.end_profiling())
+        text = written.read_text(encoding="utf-8")
+        written.unlink()
+        return text
 
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """One forward pass: an array per input, of its type and a shape that fits; a fresh array per output.
@@ -121,11 +123,7 @@ class OnnxRuntimeEngine:
         """
         if self._session is None:
             raise EngineError("the engine is closed.", "Open it again.")
-        expected = {spec.name: spec for spec in self.inputs}
-        if feeds.keys() != expected.keys():
-            raise EngineError(f"the inputs {sorted(feeds)} were given, the graph takes {sorted(expected)}.")
-        for name, array in feeds.items():
-            _check(expected[name], array)
+        check_feeds(self.inputs, feeds)
         names = [spec.name for spec in self.outputs]
         try:
             return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
@@ -179,17 +177,6 @@ class OnnxRuntimeEngine:
 def _spec(value: Any) -> TensorSpec:
     shape = tuple(d if isinstance(d, int) else str(d or "free") for d in value.shape)
     return TensorSpec(value.name, _DTYPES.get(value.type, value.type), shape)
-
-
-def _check(spec: TensorSpec, array: NDArray[Any]) -> None:
-    fits = len(array.shape) == len(spec.shape) and all(
-        want == got for want, got in zip(spec.shape, array.shape, strict=True) if isinstance(want, int)
-    )
-    if not fits or array.dtype != np.dtype(spec.dtype):
-        raise EngineError(
-            f"the input {spec.name!r} must be {spec.dtype} {list(spec.shape)}, not {array.dtype} {list(array.shape)}.",
-            "Pad or tile the picture to that shape, or export a dynamic graph with --imgsz dynamic.",
-        )
 
 
 def _reason(error: Exception) -> str:

@@ -39,6 +39,8 @@ ENGINES = {
     "onnxruntime-cuda": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeCuda", "gpu", steps=True),
     "onnxruntime-tensorrt": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeTensorRT", "gpu"),
     "onnxruntime-nv-tensorrt-rtx": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeRtx", "cpu"),
+    "openvino": Entry("nafnet_deploy.engines.openvino:FP32", "openvino"),
+    "openvino-bf16": Entry("nafnet_deploy.engines.openvino:BF16", "openvino"),
     "tensorrt": Entry("nafnet_deploy.engines.tensorrt_open:TENSORRT", "tensorrt", plans=True),
     "tensorrt-rtx": Entry("nafnet_deploy.engines.tensorrt_open:TENSORRT_RTX", "tensorrt-rtx", plans=True),
 }
@@ -156,7 +158,10 @@ def stopping_of(manifest: ModelManifest) -> Stopping:
 def open_fastest(
     bundle: Bundle, iterations: int | None, threads: int | None, note: Callable[[str], None] | None = None
 ) -> Engine:
-    """Opens the first candidate that opens: a plan that is there and fits, CUDA, the CPU. Builds nothing.
+    """Opens the first candidate that opens: a plan that is there and fits, CUDA, OpenVINO, ONNX Runtime on the CPU.
+
+    Builds nothing. OpenVINO is asked for float32 alone: what computes otherwise than the graph says is never chosen for
+    the user.
 
     Args:
         bundle: what `open_bundle` returned.
@@ -169,26 +174,43 @@ def open_fastest(
     """
     n = bundle.manifest.iterations if iterations is None else iterations
     check_iterations(bundle.manifest, n)
+    notes, opened = [], None
     for name in _candidates(bundle, n):
         try:
-            return open_engine(name, bundle, n, threads)
+            opened = open_engine(name, bundle, n, threads)
+            break
         except (EngineError, MachineError) as error:
-            if note is not None:
-                note(f"{Path(name).name} is passed over: {error.message}")
-    if bundle.manifest.precision == "fp16" and note is not None:
-        note("this is an fp16 graph on a CPU, where it is no faster than the fp32 one: export that for this machine")
-    return open_engine(LAST, bundle, n, threads)
+            notes.append(f"{Path(name).name} is passed over: {error.message}")
+    if opened is None:
+        opened = open_engine(LAST, bundle, n, threads)  # where this fails too, its error says it all
+        if bundle.manifest.precision == "fp16":
+            notes.append(
+                "this is an fp16 graph on a CPU, where it is no faster than the fp32 one: export that for this machine"
+            )
+    if note is not None:
+        for line in notes:
+            note(line)
+    return opened
 
 
 def _candidates(bundle: Bundle, iterations: int) -> Iterator[str]:
     """The engines worth a try: on a machine without a GPU or a package, none is missed."""
-    if local_gpu() is None:
-        return
-    for name, entry in ENGINES.items():
-        if entry.plans:  # by path: by name, a missing plan would be built, and that may take minutes
-            yield from (str(path) for path, _ in plans_of(bundle, name, iterations))
-    if _listed("CUDAExecutionProvider"):
-        yield "onnxruntime-cuda"
+    if local_gpu() is not None:
+        for name, entry in ENGINES.items():
+            if entry.plans:  # by path: by name, a missing plan would be built, and that may take minutes
+                yield from (str(path) for path, _ in plans_of(bundle, name, iterations))
+        if _listed("CUDAExecutionProvider"):
+            yield "onnxruntime-cuda"
+    if bundle.manifest.precision == "fp32" and _installed("openvino"):
+        yield "openvino"
+
+
+def _installed(package: str) -> bool:
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        return False
+    return True
 
 
 def _listed(provider: str) -> bool:

@@ -13,11 +13,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nafnet_deploy.engines.base import SizeLimits, Tensors
+from nafnet_deploy.engines.base import DeviceTimes, SizeLimits, Tensors
 from nafnet_deploy.engines.cuda.base import Cuda
 from nafnet_deploy.engines.tensorrt_buffers import Buffers
 from nafnet_deploy.engines.tensorrt_log import library_logger, listening
 from nafnet_deploy.engines.tensorrt_profiles import Profile, Shape, choose_profile, limits_of, read_profiles
+from nafnet_deploy.engines.tensorrt_timing import layers_json, measure
 from nafnet_deploy.errors import EngineError
 from nafnet_deploy.manifest import TensorSpec
 
@@ -231,6 +232,35 @@ class TensorRTEngine:
     def _need(self, done: bool, what: str, which: object) -> None:
         if not done:
             raise EngineError(f"{self.name} refused the {what} {which}.", _BROKEN)
+
+    def measure_device(self, feeds: Tensors, runs: int) -> DeviceTimes:
+        """Times copies, kernels and CUDA graph apart, by the device's clock (see `base.DeviceTimes`).
+
+        Raises:
+            EngineError: see `run`; a failure on the device closes the engine.
+        """
+        for _ in range(2):  # the second run of a shape records the graph
+            self.run(feeds)
+        names = tuple(spec.name for spec in self.outputs)
+        try:
+            return measure(
+                self._cuda,
+                self._stream,
+                (self._start, self._end),
+                self._buffers,
+                feeds,
+                names,
+                self._context.execute_async_v3,
+                self._graph,
+                runs,
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def layers_json(self) -> str:
+        """The plan's layers as the library's inspector lists them; `EngineError` where it does not."""
+        return layers_json(self._library, self._engine)
 
     def close(self) -> None:
         """Frees the plan, its memory and the GPU; calling it twice is harmless."""

@@ -25,12 +25,15 @@ class TorchEngine:
         channels: C of the input.
         channels_last: hand the input over in NHWC memory order. Convolutions keep that order throughout, so it is
             as fast as converting the weights too (measured) and leaves a shared module untouched.
+        mode: what was done to `forward` beforehand, e.g. `compiled`; ends the name.
 
     The number of threads is PyTorch's process-wide setting (`torch.set_num_threads`) and left alone.
     """
 
-    def __init__(self, forward: Callable[[Tensor], Tensor], channels: int = 3, channels_last: bool = False) -> None:
-        self.name = "pytorch cpu channels-last" if channels_last else "pytorch cpu"
+    def __init__(
+        self, forward: Callable[[Tensor], Tensor], channels: int = 3, channels_last: bool = False, mode: str = ""
+    ) -> None:
+        self.name = " ".join(filter(None, ("pytorch cpu", "channels-last" if channels_last else "", mode)))
         shape = ("batch", channels, "height", "width")
         self.inputs: tuple[TensorSpec, ...] = (TensorSpec("input", "float32", shape),)
         self.outputs: tuple[TensorSpec, ...] = (TensorSpec("output", "float32", shape),)

@@ -72,7 +72,7 @@ def to_onnx(
         ExportError: the exporter failed.
     """
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 module,
                 (torch.rand(shape, generator=torch.Generator().manual_seed(0)),),
@@ -95,7 +95,7 @@ def to_onnx(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps the exporter's own progress lines and warnings off the terminal."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)

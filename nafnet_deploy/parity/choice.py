@@ -73,8 +73,8 @@ def picture_inputs(folder: Path, manifest: ModelManifest, largest: int = LARGEST
         ImageError: one of them cannot be read.
         ConfigError: the network does not take RGB pictures.
     """
-    if manifest.model.channels != 3:
-        raise ConfigError(f"{manifest.name} takes {manifest.model.channels} channels.", "Leave --images out.")
+    if manifest.model.planes != 3:
+        raise ConfigError(f"{manifest.name} takes {manifest.model.planes} channels.", "Leave --images out.")
     batch, _, *sides = manifest.inputs[0].shape
     copies = batch if isinstance(batch, int) else 1
     result = []

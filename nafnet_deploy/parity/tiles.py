@@ -45,8 +45,8 @@ def tile_tests(
     side = round_up(tile, manifest.size_multiple)
     height, width = side + side // 2, 2 * side
     bounds = size_limits(engine)
-    if manifest.model.channels != 3:
-        return skipped(f"the network takes {manifest.model.channels} channels")
+    if manifest.model.planes != 3:
+        return skipped(f"the network takes {manifest.model.planes} channels")
     if any(isinstance(side, int) for side in engine.inputs[0].shape[2:]):
         return skipped("the engine takes one size, so every picture is tiled")
     if bounds is not None and (bounds.largest[0] < height or bounds.largest[1] < width or min(bounds.smallest) > side):
@@ -107,7 +107,7 @@ def static_test(bundle: Bundle, engine: Engine, open_with: Open, limits: Limits,
         folder: takes the fixed graph.
     """
     manifest = bundle.manifest
-    if any(isinstance(side, int) for side in manifest.inputs[0].shape[2:]) or manifest.model.channels != 3:
+    if any(isinstance(side, int) for side in manifest.inputs[0].shape[2:]) or manifest.model.planes != 3:
         return SelfTest(STATIC, "not checked", "the graph has one fixed shape, or takes no RGB picture")
     if manifest.parts:
         return SelfTest(STATIC, "not checked", "a split bundle has no single graph to fix")

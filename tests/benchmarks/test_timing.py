@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from nafnet_deploy.benchmarks.statistics import frames_per_second, speed_ratio, summarize
+from nafnet_deploy.benchmarks.statistics import Ratio, frames_per_second, speed_ratio, summarize
 from nafnet_deploy.benchmarks.timing import round_order, time_interleaved
 from nafnet_deploy.errors import UsageError
 
@@ -68,6 +68,7 @@ def test_statistics_are_those_of_numpy() -> None:
     assert found.min_ms == times.min()
     assert found.median_ms == pytest.approx(np.median(times))
     assert found.p90_ms == pytest.approx(np.percentile(times, 90))
+    assert (found.p95_ms, found.p99_ms) == pytest.approx(tuple(np.percentile(times, (95, 99))))
     assert found.mean_ms == pytest.approx(times.mean())
     assert found.std_ms == pytest.approx(np.std(times, ddof=1))
     assert summarize([5.0]).std_ms == 0.0
@@ -88,3 +89,27 @@ def test_the_ratio_of_each_round_cancels_what_both_sides_share() -> None:
 def test_quartiles_of_the_ratio() -> None:
     ratio = speed_ratio([2.0, 4.0, 6.0, 8.0, 10.0], [2.0] * 5)
     assert (ratio.q1, ratio.median, ratio.q3) == (2.0, 3.0, 4.0)
+
+
+def _measured(rng: np.random.Generator, true: float, noise: float, rounds: int = 20) -> Ratio:
+    shared = rng.lognormal(0.0, 0.3, rounds)  # the machine's swings, which both sides of a round see
+    slow = true * shared * rng.lognormal(0.0, noise, rounds)
+    return speed_ratio(slow.tolist(), (shared * rng.lognormal(0.0, noise, rounds)).tolist())
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.1])
+def test_a_benchmark_run_twice_agrees_within_its_stated_uncertainty(noise: float) -> None:
+    rng = np.random.default_rng(0)
+    pairs = [(_measured(rng, 2.0, noise), _measured(rng, 2.0, noise)) for _ in range(100)]
+    assert sum(first.agrees(second) for first, second in pairs) >= 90
+    assert sum(first.low <= 2.0 <= first.high for first, _ in pairs) >= 85
+    assert all(ratio.low <= ratio.median <= ratio.high for pair in pairs for ratio in pair)
+
+
+def test_another_ratio_does_not_agree() -> None:
+    rng = np.random.default_rng(1)
+    assert not _measured(rng, 2.0, 0.05).agrees(_measured(rng, 2.5, 0.05))
+
+
+def test_the_same_times_give_the_same_interval() -> None:
+    assert speed_ratio([3.0, 4.0, 5.0], [1.0, 2.0, 2.0]) == speed_ratio([3.0, 4.0, 5.0], [1.0, 2.0, 2.0])

@@ -26,7 +26,7 @@ def test_the_sheet_lies_beside_the_input_and_stdout_stays_empty(command: Command
     assert (done.code, done.out) == (0, "")
     lines = done.err.splitlines()
     assert [line.partition(":")[0] for line in lines[:3]] == ["N = 1", "N = 2", "N = 3"]
-    assert lines[3:] == [f"{picture} -> {picture.with_name('a-compare.png')}", "engine: onnxruntime cpu"]
+    assert lines[3:] == [f"{picture} -> {picture.with_name('a-compare.png')}", "engine: openvino cpu fp32"]
     assert "dB" not in done.err
     assert sorted(p.name for p in picture.parent.iterdir()) == ["a-compare.png", "a.png"]
     assert picture.read_bytes() == before

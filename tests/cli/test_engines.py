@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from nafnet_deploy import doctor as room
-from nafnet_deploy.engines import tensorrt_open
+from nafnet_deploy.engines import registry, tensorrt_open
 from nafnet_deploy.engines.driver import LocalGpu
 from nafnet_deploy.manifest import open_bundle
 from tests import plans
@@ -27,11 +29,30 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @NO_GPU
-@pytest.mark.parametrize("engine", ["auto", "onnxruntime"])
-def test_run_says_which_engine_it_took(command: Command, tiny: Path, picture: Path, engine: str) -> None:
+@pytest.mark.parametrize(
+    ("engine", "name"), [("auto", "openvino cpu fp32"), ("onnxruntime", "onnxruntime cpu")], ids=["auto", "onnxruntime"]
+)
+def test_run_says_which_engine_it_took(command: Command, tiny: Path, picture: Path, engine: str, name: str) -> None:
     done = command("run", picture, "-m", tiny, "--engine", engine, "--iters", "2")
     assert (done.code, done.out) == (0, "")
-    assert done.err.splitlines()[-1] == "engine: onnxruntime cpu, N = 2"
+    assert done.err.splitlines()[-1] == f"engine: {name}, N = 2"
+
+
+@NO_GPU
+def test_auto_takes_onnxruntime_where_openvino_is_not_installed(
+    command: Command, tiny: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    done = command("run", picture, "-m", tiny)
+    assert (done.code, done.err.splitlines()[-1]) == (0, "engine: onnxruntime cpu, N = 3")
+
+
+@NO_GPU
+def test_auto_leaves_openvino_out_where_the_graph_is_fp16(tiny: Path) -> None:
+    bundle = open_bundle(tiny)
+    half = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, precision="fp16"))
+    with registry.open_engine("auto", half) as engine:
+        assert engine.name == "onnxruntime cpu"
 
 
 @NO_GPU
@@ -90,11 +111,11 @@ def test_an_impossible_engine_is_refused(
 @NO_GPU
 def test_bench_and_parity_take_auto(command: Command, tiny: Path) -> None:
     done = command("parity", tiny, "--engine", "auto", "--json")
-    assert json.loads(done.out)["engine"] == "onnxruntime cpu"
+    assert json.loads(done.out)["engine"] == "openvino cpu fp32"
     done = command(
         "bench", tiny, "--engine", "auto", "--imgsz", "16", "--runs", "1", "--warmup", "0", "--pause", "0", "--json"
     )
-    assert {(row["label"], row["engine"]) for row in json.loads(done.out)["rows"]} == {("auto", "onnxruntime cpu")}
+    assert {(row["label"], row["engine"]) for row in json.loads(done.out)["rows"]} == {("auto", "openvino cpu fp32")}
 
 
 @NO_GPU

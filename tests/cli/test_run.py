@@ -14,7 +14,7 @@ def test_a_picture_is_restored_beside_itself_and_stdout_stays_empty(spawn: Comma
     before = picture.read_bytes()
     done = spawn("run", picture, "--model", tiny)
     assert (done.code, done.out) == (0, "")
-    assert done.err == f"{picture} -> {picture.with_name('a_restored.png')}\nengine: onnxruntime cpu, N = 3\n"
+    assert done.err == f"{picture} -> {picture.with_name('a_restored.png')}\nengine: openvino cpu fp32, N = 3\n"
     assert picture.read_bytes() == before
     with Image.open(picture.with_name("a_restored.png")) as restored:
         assert (restored.size, restored.mode) == ((48, 40), "RGB")

@@ -203,7 +203,7 @@ def test_auto_takes_a_plan_that_fits_and_tells_why_it_passed_one_over(
     assert notes == []
     plan.write_bytes(b"changed")
     with open_fastest(bundle, None, 1, notes.append) as engine:
-        assert engine.name == "onnxruntime cpu"
+        assert engine.name == "openvino cpu fp32"
     assert len(notes) == 1
     assert "hash differs" in notes[0]
 
@@ -214,7 +214,7 @@ def test_auto_never_builds(bundle: Bundle, machine: Callable[..., Library], monk
     monkeypatch.setattr(tensorrt_open, "cached_plan", lambda *_: pytest.fail("it built a plan"))
     notes: list[str] = []
     with open_engine("auto", bundle, note=notes.append) as engine:
-        assert engine.name == "onnxruntime cpu"
+        assert engine.name == "openvino cpu fp32"
     assert "sm120" in notes[0]
 
 

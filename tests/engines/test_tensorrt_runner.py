@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nafnet_deploy.engines.base import restore_batch, size_limits
+from nafnet_deploy.engines.base import DeviceTimes, device_times, restore_batch, size_limits
 from nafnet_deploy.engines.tensorrt_runner import TensorRTEngine
 from nafnet_deploy.errors import EngineError
 from tests.cuda_double import NumpyCuda
@@ -280,3 +280,31 @@ def test_closing_twice_is_harmless(cuda: NumpyCuda) -> None:
     assert cuda.closed
     assert not cuda.held
     assert not library.alive
+
+
+def test_the_device_clock_times_copies_kernels_and_graph_apart(cuda: NumpyCuda) -> None:
+    with opened(Library(cuda)) as engine:
+        before = len(cuda.calls)
+        times = device_times(engine, {"input": picture(1, 3, 8, 8)}, 3)
+        assert times == DeviceTimes(1.5, 1.5, 1.5, 1.5)
+        calls = cuda.calls[before:]
+        assert calls.count("launch") >= 3
+        assert calls[-4:] == ["record", "launch", "record", "synchronize"]
+        batch = picture(1, 3, 8, 8, seed=5)
+        assert np.array_equal(restore_batch(engine, batch), double(batch))
+    assert not cuda.held
+
+
+def test_without_a_cuda_graph_its_time_is_unknown(cuda: NumpyCuda) -> None:
+    with opened(Library(cuda), graphs=False) as engine:
+        assert device_times(engine, {"input": picture(1, 3, 8, 8)}, 2) == DeviceTimes(1.5, 1.5, None, 1.5)
+
+
+def test_a_failure_while_the_device_is_timed_closes_the_engine(cuda: NumpyCuda) -> None:
+    engine = opened(Library(cuda))
+    restore_batch(engine, picture(1, 3, 8, 8))
+    cuda.fails["record"] = 3
+    with pytest.raises(EngineError, match="record"):
+        device_times(engine, {"input": picture(1, 3, 8, 8)}, 50)
+    with pytest.raises(EngineError, match="closed"):
+        restore_batch(engine, picture(1, 3, 8, 8))

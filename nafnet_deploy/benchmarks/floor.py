@@ -1,0 +1,145 @@
+"""The arithmetic floor: how long a network's multiply-adds would take at the rate of a large matrix product."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIDE = 2048
+"""Side of the float32 matrices: large enough that a library reaches its best rate."""
+REPEATS = 8
+SECONDS = 1.5
+"""A library that has taken this long over its turns, and three of them, has shown its rate."""
+
+Product = Callable[[NDArray[np.float32], NDArray[np.float32]], object]
+"""A matrix product of a library, as it multiplies with the threads it was told to use."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GemmRate:
+    """The fastest float32 matrix product that was found on this machine in this run."""
+
+    library: str
+    """Whose product it was."""
+    side: int
+    """Both matrices are side x side."""
+    gflops: float
+    """2 x side^3 operations over the fastest time (10^9 per second)."""
+    cores: float
+    """Processor time over wall time: how many cores it kept busy."""
+
+    def floor_ms(self, macs: float) -> float:
+        """Time of `macs` multiply-adds, two operations each, at this rate (ms)."""
+        return 2 * macs / self.gflops / 1e6
+
+
+def measure_rate(products: Mapping[str, Product], side: int = SIDE, repeats: int = REPEATS) -> GemmRate:
+    """Times each library's product and returns the fastest one.
+
+    Args:
+        products: by library; NumPy's is added when it is missing.
+        side: see `SIDE`.
+        repeats: most turns of each, after one untimed; 1 or more.
+    """
+    rng = np.random.default_rng(0)
+    a, b = (rng.random((side, side), dtype=np.float32) for _ in range(2))
+    every: dict[str, Product] = {"numpy": np.dot, **products}
+    found = [_rate(name, product, a, b, repeats) for name, product in every.items()]
+    return max(found, key=lambda rate: rate.gflops)
+
+
+def _rate(name: str, product: Product, a: NDArray[np.float32], b: NDArray[np.float32], repeats: int) -> GemmRate:
+    product(a, b)
+    wall: list[float] = []
+    cores: list[float] = []
+    while len(wall) < repeats and not (len(wall) >= 3 and sum(wall) > SECONDS):
+        start, spent = time.perf_counter(), time.process_time()
+        product(a, b)
+        wall.append(max(time.perf_counter() - start, 1e-9))
+        cores.append((time.process_time() - spent) / wall[-1])
+    best = int(np.argmin(wall))
+    return GemmRate(name, len(a), 2 * len(a) ** 3 / wall[best] / 1e9, cores[best])
+
+
+def onnxruntime_product(threads: int | None = None) -> Product:
+    """ONNX Runtime's matrix product.
+
+    Raises:
+        ImportError: onnx or onnxruntime is not installed.
+    """
+    import onnx
+    import onnxruntime
+
+    words = ("side", "side")
+    make = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["a", "b"], ["c"])],
+        "product",
+        [make(name, onnx.TensorProto.FLOAT, words) for name in ("a", "b")],
+        [make("c", onnx.TensorProto.FLOAT, words)],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)])
+    model.ir_version = 10  # older ONNX Runtimes read no newer one
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return lambda a, b: session.run(None, {"a": a, "b": b})
+
+
+def count_macs(graph: Path | bytes, shape: tuple[int, int, int, int]) -> float:
+    """Multiply-adds of a graph's convolutions and matrix products for an input [B, C, H, W].
+
+    A convolution that only averages channels (one output, equal weights) is not counted: it stands for a mean,
+    and a graph that writes the mean otherwise must have the same floor.
+
+    Raises:
+        ImportError: onnx is not installed.
+    """
+    import onnx
+
+    model = onnx.load_from_string(graph) if isinstance(graph, bytes) else onnx.load(str(graph))
+    free = {}
+    for value in model.graph.input:
+        for dim, size in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+            if dim.dim_param:
+                free[dim.dim_param] = size
+            dim.Clear()
+            dim.dim_value = size
+    for value in model.graph.output:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in free:
+                dim.dim_value = free[dim.dim_param]
+    del model.graph.value_info[:]
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    weights = {w.name: w for w in inferred.initializer}
+    sizes = {v.name: _dims(v) for v in (*inferred.value_info, *inferred.input, *inferred.output)}
+    sizes.update({name: tuple(w.dims) for name, w in weights.items()})
+    total = 0.0
+    for node in inferred.node:
+        if node.op_type == "Conv":
+            kernel = sizes[node.input[1]]
+            if not _is_mean(weights.get(node.input[1])):
+                total += math.prod(sizes[node.output[0]]) * math.prod(kernel[1:])
+        elif node.op_type in ("MatMul", "Gemm"):
+            total += math.prod(sizes[node.output[0]]) * sizes[node.input[0]][-1]
+    return total
+
+
+def _dims(value: Any) -> tuple[int, ...]:
+    return tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+
+
+def _is_mean(weight: Any) -> bool:
+    if weight is None or weight.dims[0] != 1 or list(weight.dims[2:]) != [1, 1]:
+        return False
+    from onnx import numpy_helper
+
+    values = numpy_helper.to_array(weight).ravel()
+    return bool((values == values[0]).all())

@@ -1,0 +1,81 @@
+"""`nafdeploy bench` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from nafnet_deploy.benchmarks.report import BenchmarkReport
+from nafnet_deploy.benchmarks.scale import ScaleReport
+from tests.cli.conftest import Command
+
+QUICK = ("--imgsz", "16", "--runs", "2", "--warmup", "0", "--pause", "0")
+
+
+@pytest.mark.slow  # torch.compile alone takes half a minute
+def test_every_peer_takes_part_and_agrees(command: Command, tiny: Path) -> None:
+    done = command("bench", tiny.with_suffix(".safetensors"), *QUICK, "--peers", "--only", "2", "--profile", "--json")
+    assert done.code == 0, done.err
+    report = BenchmarkReport.from_json(done.out)
+    labels = [row.label for row in report.rows]
+    assert labels[:2] == ["PyTorch eager", "ONNX Runtime"]
+    for label in ("PyTorch channels-last", "PyTorch compiled", "ONNX Runtime naive", "OpenVINO"):
+        assert label in labels or f"{label} is left out" in done.err
+    assert all(row.iteration == 2 and row.load_ms is not None and row.first_ms for row in report.rows)
+    assert all(row.process is not None and row.process.peak_mib for row in report.rows)
+    assert {profile.label for profile in report.profiles} == {"ONNX Runtime", "ONNX Runtime naive"}
+
+
+def test_an_engine_in_another_precision_is_never_compared_without_saying_so(command: Command, tiny: Path) -> None:
+    done = command("bench", tiny, *QUICK, "--only", "1", "--no-memory", "--engine", "onnxruntime", "--engine",
+                   "openvino-bf16")  # fmt: skip
+    if done.code == 6:
+        assert "no bfloat16" in done.err
+        return
+    line = next(line for line in done.err.splitlines() if line.startswith(("N = 1", "No headline")))
+    assert "[bf16 against fp32, pictures agree to" in line or "disagree" in line
+
+
+def test_end_to_end_takes_any_size(command: Command, tiny: Path) -> None:
+    quick = ("--imgsz", "13x17", *QUICK[2:])
+    done = command("bench", tiny, *quick, "--only", "1", "--no-memory", "--scope", "end-to-end", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["scope"] == "end-to-end"
+    command("bench", tiny, *quick, "--only", "1").refused(2, "13x17", "--imgsz 16x20")
+
+
+def test_strict_is_code_7_when_the_machine_was_not_shown_to_be_quiet(command: Command, tiny: Path) -> None:
+    quick = ("--imgsz", "16", "--runs", "1", "--warmup", "0", "--pause", "0", "--only", "1", "--no-memory")
+    assert command("bench", tiny, *quick).code == 0
+    done = command("bench", tiny, *quick, "--strict")
+    assert done.code == 7
+    assert "cannot be trusted" in done.err.splitlines()[-1]
+
+
+def test_a_peer_that_cannot_run_is_named_and_left_out(
+    command: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.delitem(sys.modules, "nafnet_deploy.engines.openvino", raising=False)
+    done = command("bench", tiny, *QUICK, "--only", "1", "--no-memory", "--peers")
+    assert done.code == 0, done.err
+    assert "OpenVINO is left out" in done.err
+    assert "PyTorch compiled is left out" in done.err
+
+
+def test_a_peer_asked_for_by_name_must_run(command: Command, tiny: Path) -> None:
+    command("bench", tiny, *QUICK, "--engine", "onnxruntime-naive").refused(3, "torch", "nafnet-deploy[export]")
+
+
+def test_scale_gives_a_report_of_its_own(command: Command, tiny: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("scale = true\nonly = 2\nmegapixels = [0.004, 0.016]\nbatches = [2]\nthreads = 1\nruns = 2\n")
+    done = command("bench", tiny, "--recipe", recipe, "--json")
+    assert done.code == 0, done.err
+    report = ScaleReport.from_json(done.out)
+    assert [p.shape for p in report.points if p.series == "megapixels"] == [(1, 3, 64, 64), (1, 3, 128, 128)]
+    assert all(len(point.runs_ms) == 2 and point.peak_mib for point in report.points)
+    assert "ONNX Runtime: time grows as megapixels^" in done.err
