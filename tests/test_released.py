@@ -7,6 +7,7 @@ import pytest
 from skimage import data
 
 from nafnet_deploy.checkpoints.catalogue import load_model, released_checkpoints
+from nafnet_deploy.data.degradations import Degradation
 from nafnet_deploy.engines.registry import open_engine
 from nafnet_deploy.export.run import reference
 from nafnet_deploy.manifest import bundle_file
@@ -73,3 +74,16 @@ def test_a_denoiser_cleans_a_photograph_it_has_never_seen(name: str) -> None:
     with open_engine("onnxruntime", bundle, bundle.manifest.default_iterations) as engine:
         restored = Restorer(engine, bundle.manifest)(noisy)
     assert psnr(restored, clean) > psnr(noisy, clean) + 5
+
+
+@pytest.mark.parametrize("name", [n for n in MODELS if n.startswith("deblur")])
+def test_a_deblurrer_sharpens_a_photograph_it_has_never_seen_and_gains_from_iterations(name: str) -> None:
+    clean = np.asarray(data.chelsea(), np.float32) / 255
+    blurred = Degradation(type="motion")(clean, np.random.default_rng(0))
+    bundle = find_bundle(name)
+    scores = []
+    for n in (1, bundle.manifest.default_iterations):
+        with open_engine("onnxruntime", bundle, n) as engine:
+            scores.append(psnr(Restorer(engine, bundle.manifest)(blurred), clean))
+    assert scores[0] > psnr(blurred, clean) + 1
+    assert scores[1] > scores[0]

@@ -24,7 +24,7 @@ from nafnet_deploy.export.proof import prove, prove_half
 from nafnet_deploy.export.ranges import scan
 from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.export.split import TAPS, Stepped, check_splits, split_graph
-from nafnet_deploy.export.unroll import OUTPUT, Unrolled, iteration_values, to_onnx
+from nafnet_deploy.export.unroll import OUTPUT, to_onnx, unroll
 from nafnet_deploy.manifest import Bundle, PartSpec, bundle_file, open_bundle, part_suffix, sha256_of
 from nafnet_deploy.models.local_means import localise
 from nafnet_deploy.models.registry import pictures
@@ -86,8 +86,7 @@ def export_bundle(
             if recipe.mode == "split":
                 made = to_onnx(Stepped(module), TAPS, *traced, recipe.opset)
             else:
-                values = [value for place in iteration_values(config, iterations).values() for value in place]
-                made = to_onnx(Unrolled(module, iterations), values, *traced, recipe.opset)
+                made = unroll(module, config, iterations, *traced, recipe.opset)
             model = _graph(made, checkpoint.name, scaled(shape, config.scale))
             if recipe.mode == "split":
                 sizes = free_sizes(config, 32 * config.size_multiple)

@@ -52,6 +52,19 @@ def iteration_values(config: ModelConfig, iterations: int) -> dict[str, tuple[st
     return {p: tuple(f"{p}_iteration_{i}" for i in range(1, iterations + 1)) for p in order}
 
 
+def unroll(
+    network: nn.Module,
+    config: ModelConfig,
+    iterations: int,
+    shape: tuple[int, int, int, int],
+    free: dict[int, str],
+    opset: int,
+) -> onnx.ModelProto:
+    """The graph of N iterations of a folded network, its iteration values named; see `to_onnx`."""
+    values = [value for place in iteration_values(config, iterations).values() for value in place]
+    return to_onnx(Unrolled(network, iterations), values, shape, free, opset)
+
+
 def to_onnx(
     module: nn.Module,
     values: Sequence[str],

@@ -111,7 +111,7 @@ def test_parity_json_is_all_of_stdout(command: Command, tiny: Path) -> None:
     done = command("parity", tiny, "--json")
     assert done.code == 0
     report = json.loads(done.out)
-    assert {row["iteration"] for row in report["rows"]} == {1, 2, 3}
+    assert {row["iteration"] for row in report["links"][0]["rows"]} == {1, 2, 3}
 
 
 def test_parity_against_pytorch_prints_its_table_on_stderr(command: Command, tiny: Path) -> None:

@@ -161,8 +161,8 @@ def test_recipe_keys_are_strict_and_the_command_line_wins(tmp_path: Path) -> Non
     path = tmp_path / "r.toml"
     path.write_text('model = "light"\niterations = 2\n')
     assert read_export_recipe(path, {"iterations": 4, "opset": None}) == ExportRecipe(model="light", iterations=4)
-    path.write_text('modle = "light"\n')
-    with pytest.raises(ConfigError, match="'model'"):
+    path.write_text('presicion = "fp16"\n')
+    with pytest.raises(ConfigError, match="'precision'"):
         read_export_recipe(path, {})
 
 
