@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import torch
 from torch import Tensor, nn
+
+from nafnet_deploy.models.layers import without_autocast
 
 
 class MagnitudeInput(nn.Module):
@@ -36,10 +36,7 @@ class FrequencySkip(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(x.float())
         parts = torch.cat([spectrum.real, spectrum.imag], dim=1)
-        # Not under autocast: the sums over a picture are beyond half, and too coarse in bfloat16.
-        kind = x.device.type  # the meta device, on which networks are counted, knows no autocast
-        known = torch.amp.is_autocast_available(kind)
-        with torch.autocast(kind, enabled=False) if known else contextlib.nullcontext():
+        with without_autocast(x):  # the sums over a picture are beyond half, and too coarse in bfloat16
             real, imaginary = self.second(torch.relu(self.first(parts))).chunk(2, dim=1)
         change: Tensor = torch.fft.irfft2(torch.complex(real, imaginary), s=x.shape[-2:])
         return x + change.to(x.dtype)

@@ -21,13 +21,14 @@ from nafnet_deploy.model_list import list_models, supported
 from nafnet_deploy.presets import PRESETS, Preset
 from nafnet_deploy.released import released_models
 from tests.cli.conftest import Command
-from tests.variants import PLAIN, RR, STEREO, variant
+from tests.variants import PLAIN, RESTORMER, RR, STEREO, variant
 from tests.weights import seeded, stir
 
 SMALL = {
     "nafnet": PLAIN,
     "nafnet-rr": RR,
     "nafssr": STEREO,
+    "restormer": RESTORMER,
 }
 """A small network of every architecture."""
 FEW = {name: PRESETS[name] for name in ("light", "denoising", "nafssr-t-x2")}
