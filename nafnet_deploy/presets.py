@@ -99,9 +99,14 @@ PRESETS = {
     "heavy": Preset(HEAVY, "", "NAFNet-RR, width 128, reasoning in encoder, middle and decoder"),
     "deblurring": Preset(MEDIUM, "deblurring", "the medium body, 3 iterations"),
     "denoising": Preset(dataclasses.replace(LIGHT, iterations=4), "denoising", "the light body, 4 iterations"),
-    "super-resolution": Preset(
-        HEAVY, "super-resolution", "the heavy body, 5 iterations; restores at the same size, it does not enlarge"
-    ),
+    **{
+        f"super-resolution-x{scale}": Preset(
+            dataclasses.replace(HEAVY, scale=scale),
+            "super-resolution",
+            f"the heavy body, 5 iterations, enlarges {scale} times",
+        )
+        for scale in (2, 3, 4)
+    },
     "real-time": Preset(LIGHT, "", "the light body, 2 iterations"),
     "balanced": Preset(MEDIUM, "", "the medium body, 3 iterations"),
     "quality": Preset(HEAVY, "", "the heavy body, 5 iterations"),
