@@ -9,7 +9,7 @@ import torch
 
 from nafnet_deploy.export.fold import fold
 from nafnet_deploy.export.frequency import MatrixMagnitude, MatrixSkip, inverse, transform
-from nafnet_deploy.export.unroll import to_onnx
+from nafnet_deploy.export.unroll import Unrolled, iteration_values, to_onnx
 from nafnet_deploy.models.frequency import FrequencySkip, MagnitudeInput
 from nafnet_deploy.models.registry import picture
 from tests.variants import variant
@@ -52,9 +52,10 @@ def test_do_conv_leaves_no_trace_in_the_graph() -> None:
     plain = dataclasses.replace(over, do_conv=False)
     network, x = stir(seeded(over)).eval(), torch.rand(1, 3, 16, 16)
     kinds = []
+    values = [value for place in iteration_values(over, 1).values() for value in place]
     for folded in (fold(network), fold(stir(seeded(plain)))):
         assert not any(name.endswith((".D", ".W")) for name, _ in folded.named_parameters())
-        graph = to_onnx(folded, over, 1, (1, 3, 16, 16), {}, 18).graph
+        graph = to_onnx(Unrolled(folded, 1), values, (1, 3, 16, 16), {}, 18).graph
         kinds.append(([node.op_type for node in graph.node], sorted(tuple(w.dims) for w in graph.initializer)))
     assert kinds[0] == kinds[1]
     with torch.inference_mode():
