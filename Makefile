@@ -51,7 +51,7 @@ parity: venv
 bench: venv
 	set -e; for suite in benchmarks/suites/*.toml; do \
 	  result=benchmarks/results/$$(basename $$suite .toml).json; \
-	  $(BIN)/nafdeploy bench --recipe $$suite --json > $$result.part && mv $$result.part $$result; \
+	  $(BIN)/nafdeploy bench --recipe $$suite --json > $$result.part; mv $$result.part $$result; \
 	done
 	$(BIN)/python benchmarks/pictures.py
 

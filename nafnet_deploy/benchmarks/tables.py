@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from nafnet_deploy.benchmarks.report import BenchmarkReport
+from nafnet_deploy.benchmarks.report import BenchmarkReport, BenchmarkRow
+from nafnet_deploy.benchmarks.statistics import speed_ratio
+
+WORTH = 1.05
+"""A form is recommended for its speed alone when it is this many times as fast; below that the difference is noise."""
 
 
 def cost_table(report: BenchmarkReport) -> Table:
@@ -32,3 +36,29 @@ def cost_table(report: BenchmarkReport) -> Table:
             cells += [times.upload_ms, times.compute_ms, times.graph_ms, times.download_ms] if times else [None] * 4
         table.add_row(row.label, *("-" if value is None else f"{value:.1f}" for value in cells))
     return table
+
+
+def advice(report: BenchmarkReport, unrolled: str, split: str) -> str:
+    """Which form of export to take, from the rounds in which both were timed; empty where they were not.
+
+    Args:
+        report: a benchmark.
+        unrolled: label of the engine with the recurrence unrolled.
+        split: label of the same engine with head, step and tail.
+    """
+    pairs: dict[int, dict[str, BenchmarkRow]] = {}
+    for row in report.rows:
+        pairs.setdefault(row.iteration, {})[row.label] = row
+    both = [(n, rows[unrolled], rows[split]) for n, rows in pairs.items() if {unrolled, split} <= rows.keys()]
+    if not both or not all(row.agreement.passed for _, *rows in both for row in rows):
+        return ""
+    ratios = [(n, speed_ratio(whole.rounds_ms, parts.rounds_ms).median) for n, whole, parts in both]
+    words = ", ".join(f"{1 / ratio:.2f} at N = {n}" for n, ratio in ratios)
+    mean = sum(ratio for _, ratio in ratios) / len(ratios)
+    if mean > WORTH:
+        choice = "Split is faster here, and it may stop early"
+    elif mean < 1 / WORTH:
+        choice = "Unrolled is faster where N is fixed; split where N varies from picture to picture"
+    else:
+        choice = "They cost the same: take split where N varies from picture to picture, unrolled for one file"
+    return f"Time of split over unrolled: {words}. {choice}."

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nafnet_deploy.cli.bench_engines import Subject, choose, label_of, subject_of
+from nafnet_deploy.cli.bench_engines import SPLIT, Subject, choose, label_of, subject_of
 from nafnet_deploy.cli.bench_extras import (
     measure_floor,
     measure_processes,
@@ -33,7 +33,7 @@ PEERS_HELP = (
 )
 ENGINES_HELP = (
     f"May be given more than once. {ENGINE_HELP} For comparison also: pytorch, pytorch-channels-last, pytorch-compile, "
-    "onnxruntime-naive. (default: onnxruntime)"
+    "onnxruntime-naive, onnxruntime-split. (default: onnxruntime)"
 )
 
 
@@ -173,7 +173,7 @@ def _judge(strict: bool, verdict: str, agree: bool = True) -> None:
 
 def _tell(report: BenchmarkReport, json_out: bool, validation: str, steps: Sequence[int]) -> None:
     from nafnet_deploy.benchmarks.claimed import claimed_table
-    from nafnet_deploy.benchmarks.tables import cost_table
+    from nafnet_deploy.benchmarks.tables import advice, cost_table
 
     if json_out:
         print(report.to_json(), end="")
@@ -186,6 +186,8 @@ def _tell(report: BenchmarkReport, json_out: bool, validation: str, steps: Seque
                 say(f"{label}: {cost.words()}.")
         for found in report.profiles:
             show(found.table())
+    if words := advice(report, label_of("onnxruntime"), label_of(SPLIT)):
+        say(words)
     if report.rate is not None:
         say(
             f"Floor: {report.rate.gflops:.0f} GFLOP/s, the {report.rate.side}x{report.rate.side} float32 product of "

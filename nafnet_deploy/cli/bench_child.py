@@ -13,7 +13,7 @@ from nafnet_deploy.benchmarks.device_state import read_device
 from nafnet_deploy.benchmarks.process_cost import ProcessCost, peak_mib
 from nafnet_deploy.cli.bench_engines import Subject
 from nafnet_deploy.engines.base import Engine, restore_batch
-from nafnet_deploy.manifest import Bundle, read_manifest
+from nafnet_deploy.manifest import Bundle, bundle_graph, read_manifest
 from nafnet_deploy.parity.inputs import natural_batch
 
 SECONDS = 60.0
@@ -51,12 +51,12 @@ def _open(request: dict[str, Any]) -> Engine:
         from nafnet_deploy.checkpoints.store import load_checkpoint
 
         checkpoint = load_checkpoint(Path(request["checkpoint"]))
-    graph = Path(request["bundle"])
+    manifest = Path(request["bundle"])
     batch, channels, height, width = request["shape"]
     subject = Subject(
-        Bundle(graph, read_manifest(graph)),
+        Bundle(bundle_graph(manifest), read_manifest(manifest)),
         checkpoint,
-        graph.parent,
+        manifest.parent,
         (batch, channels, height, width),
         threads,
         request["trust"],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nafnet_deploy.cli.console import say
 from nafnet_deploy.errors import EngineError, MissingDependency
+from nafnet_deploy.manifest import bundle_file
 
 if TYPE_CHECKING:
     from nafnet_deploy.benchmarks.recipe import BenchRecipe
@@ -17,19 +18,21 @@ if TYPE_CHECKING:
     from nafnet_deploy.engines.base import Engine
     from nafnet_deploy.manifest import Bundle
 
+SPLIT = "onnxruntime-split"
 LABELS = {
     "pytorch": "PyTorch eager",
     "pytorch-channels-last": "PyTorch channels-last",
     "pytorch-compile": "PyTorch compiled",
     "onnxruntime": "ONNX Runtime",
     "onnxruntime-naive": "ONNX Runtime naive",
+    "onnxruntime-split": "ONNX Runtime split",
     "openvino": "OpenVINO",
     "openvino-bf16": "OpenVINO bf16",
 }
 """Name -> what tables call it; other engines go by their name."""
 PEERS = ("pytorch-channels-last", "pytorch-compile", "onnxruntime-naive", "openvino", "openvino-bf16")
 """What --peers adds where it is installed."""
-FROM_NETWORK = ("pytorch", "pytorch-channels-last", "pytorch-compile", "onnxruntime-naive")
+FROM_NETWORK = ("pytorch", "pytorch-channels-last", "pytorch-compile", "onnxruntime-naive", SPLIT)
 """What needs the network itself, not its exported graph."""
 DEFAULT_ITERS = 5
 """Largest N when nobody asks."""
@@ -73,11 +76,24 @@ class Subject:
             return open_engine(name, self.bundle, iterations, self.threads, self.trust)
         if self.checkpoint is None:
             raise MissingDependency("torch", "export", f"by the engine {name!r}, with a checkpoint or preset,")
+        if name == SPLIT:
+            return open_engine("onnxruntime", self.split_bundle, iterations, self.threads)
         if name == "onnxruntime-naive":
             from nafnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 
             return OnnxRuntimeEngine(str(self.naive_graph(iterations)), self.threads)
         return self._pytorch(name, iterations)
+
+    @cached_property
+    def split_bundle(self) -> Bundle:
+        """The network exported as head, step and tail. Made once."""
+        from nafnet_deploy.export.recipe import ExportRecipe
+        from nafnet_deploy.export.run import export_bundle
+
+        assert self.checkpoint is not None
+        return export_bundle(
+            self.checkpoint, ExportRecipe(mode="split", iterations=2, output=str(self.folder / "split.onnx"))
+        )
 
     @cached_property
     def _network(self) -> Any:
@@ -151,13 +167,17 @@ class Subject:
 
     def prepare(self, names: Sequence[str], steps: Sequence[int]) -> None:
         """Makes what engines read and did not make themselves, so that it is no part of their loading time."""
-        if "onnxruntime-naive" in names and self.checkpoint is not None:
-            for n in steps:
-                self.naive_graph(n)
+        if self.checkpoint is None:
+            return
+        for n in steps if "onnxruntime-naive" in names else ():
+            self.naive_graph(n)
+        if SPLIT in names:
+            _ = self.split_bundle
 
     def request(self, name: str, iterations: int, runs: int = RUNS) -> dict[str, Any]:
         """What a process of its own must know to open the engine and run it that often; see `bench_child`."""
         graph = self.naive_graph(iterations) if name == "onnxruntime-naive" else self.bundle.graph
+        bundle = self.split_bundle if name == SPLIT else self.bundle
         checkpoint = self.folder / "network.safetensors"
         if name.startswith("pytorch") and not checkpoint.is_file():
             from nafnet_deploy.checkpoints.store import save_checkpoint
@@ -165,9 +185,9 @@ class Subject:
             assert self.checkpoint is not None
             save_checkpoint(self.checkpoint, checkpoint)
         return {
-            "engine": name,
+            "engine": "onnxruntime" if name == SPLIT else name,
             "graph": str(graph.resolve()),
-            "bundle": str(self.bundle.graph.resolve()),
+            "bundle": str(bundle_file(bundle.graph, ".json").resolve()),
             "checkpoint": str(checkpoint) if name.startswith("pytorch") else "",
             "iterations": iterations,
             "threads": self.threads,

@@ -29,6 +29,19 @@ def test_every_peer_takes_part_and_agrees(command: Command, tiny: Path) -> None:
     assert {profile.label for profile in report.profiles} == {"ONNX Runtime", "ONNX Runtime naive"}
 
 
+def test_both_forms_of_export_are_timed_and_one_is_recommended(command: Command, tiny: Path) -> None:
+    done = command("bench", tiny.with_suffix(".safetensors"), *QUICK, "--iters", "2", "--engine", "onnxruntime",
+                   "--engine", "onnxruntime-split", "--json")  # fmt: skip
+    assert done.code == 0, done.err
+    report = BenchmarkReport.from_json(done.out)
+    split = [row for row in report.rows if row.label == "ONNX Runtime split"]
+    assert [row.iteration for row in split] == [1, 2]
+    assert split[-1].process is not None
+    line = next(line for line in done.err.splitlines() if line.startswith("Time of split over unrolled"))
+    assert "at N = 1" in line
+    assert "at N = 2" in line
+
+
 def test_an_engine_in_another_precision_is_never_compared_without_saying_so(command: Command, tiny: Path) -> None:
     done = command("bench", tiny, *QUICK, "--only", "1", "--no-memory", "--engine", "onnxruntime", "--engine",
                    "openvino-bf16")  # fmt: skip
