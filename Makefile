@@ -11,12 +11,13 @@ BIN := $(VENV)/bin
 
 venv: $(VENV)/.installed
 
-# spandrel is the independent NAFNet that the tests compare with. Its torchvision requirement has no wheel that
-# fits a CPU build of torch, and only its architecture files are used, so it comes without its requirements.
+# spandrel has the independent NAFNet that the tests compare with, spandrel-extra-arches the Restormer. Their torchvision
+# requirement has no wheel that fits a CPU build of torch, and only architecture files are used, so they come without
+# their requirements.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps 'spandrel>=0.4.2,<0.5'
+	$(BIN)/python -m pip install --quiet --no-deps 'spandrel>=0.4.2,<0.5' 'spandrel-extra-arches>=0.2,<0.3'
 	touch $@
 
 demo:

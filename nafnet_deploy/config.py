@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from nafnet_deploy.errors import ConfigError
 
-ARCHITECTURES = ("nafnet", "nafnet-rr", "nafssr")
+ARCHITECTURES = ("nafnet", "nafnet-rr", "nafssr", "restormer")
 POSITIONS = ("encoder", "middle", "decoder")
 GATES = ("simple", "swiglu", "geglu", "reglu")
 """Activations that split the channels in two and multiply the halves."""
@@ -30,8 +31,9 @@ class ModelConfig:
     """The hyper-parameters that rebuild a network. Travels in every checkpoint and manifest."""
 
     architecture: str = "nafnet"
-    """`nafnet` (Chen et al., ECCV 2022), `nafnet-rr` (the same body with reasoning units) or `nafssr` (stereo
-    super-resolution, Chu et al., CVPRW 2022: all its blocks are middle blocks at one level)."""
+    """`nafnet` (Chen et al., ECCV 2022), `nafnet-rr` (the same body with reasoning units), `nafssr` (stereo
+    super-resolution, Chu et al., CVPRW 2022: all its blocks are middle blocks at one level) or `restormer` (Zamir et
+    al., CVPR 2022: its blocks are transformer blocks)."""
     width: int = 32
     """Channels at full resolution; each level doubles them."""
     encoder_blocks: tuple[int, ...] = (1, 1, 1, 28)
@@ -62,14 +64,18 @@ class ModelConfig:
     """`layer` or `none`: whether blocks normalise what they read. Reasoning units always do."""
     dw_expand: int = 2
     """Channels of a block's depthwise conv over those of the block."""
-    ffn_expand: int = 2
-    """Channels of a block's feed-forward half over those of the block."""
+    ffn_expand: int | float = 2
+    """Channels of a block's feed-forward half over those of the block; in a `restormer` a fraction, rounded down."""
     frequency_input: bool = False
     """Whether the network also reads the logarithm of the magnitudes of the picture's Fourier transform."""
     frequency_skips: bool = False
     """Whether every skip of the encoder passes a filter in the frequency domain (NAFFT-Net)."""
     do_conv: bool = False
     """Whether convs over more than one pixel are over-parameterised while training (DO-Conv)."""
+    heads: tuple[int, ...] = ()
+    """Attention heads of a `restormer` per encoder level, finest first, then of its middle; empty for the others."""
+    refinement_blocks: int = 0
+    """Blocks of a `restormer` behind its finest decoder level."""
 
     def __post_init__(self) -> None:
         def need(ok: bool, field: str, rule: str) -> None:
@@ -87,6 +93,12 @@ class ModelConfig:
                 need(not getattr(self, field), field, "a nafssr has none")
         else:
             need(len(self.encoder_blocks) >= 1, "encoder_blocks", "give at least one level")
+        if self.architecture == "restormer":
+            self._check_restormer(need)
+        else:
+            need(not self.heads, "heads", f"a {self.architecture} has none; use architecture restormer")
+            need(self.refinement_blocks == 0, "refinement_blocks", f"a {self.architecture} has none")
+            need(float(self.ffn_expand).is_integer(), "ffn_expand", "only a restormer takes fractions")
         need(all(n >= 0 for n in self.encoder_blocks), "encoder_blocks", "counts must be 0 or more")
         need(all(n >= 0 for n in self.decoder_blocks), "decoder_blocks", "counts must be 0 or more")
         need(
@@ -105,7 +117,7 @@ class ModelConfig:
         for field in ("dw_expand", "ffn_expand"):
             even = self.width * getattr(self, field) % 2 == 0
             rule = f"gate {self.gate} cuts width times {field} ({getattr(self, field)}) in two, so that must be even"
-            need(even or self.gate in ACTIVATIONS, "width", rule)
+            need(even or self.gate in ACTIVATIONS or self.architecture == "restormer", "width", rule)
         if self.attention == "ca":
             attended = self.width * self.dw_expand // (2 if self.gate in GATES else 1)
             need(min(attended, self.width if self.positions else attended) >= 2, "width",
@@ -120,6 +132,19 @@ class ModelConfig:
             need(self.iterations == 1, "iterations", f"a {self.architecture} has nothing to iterate")
         else:
             need(bool(self.positions), "positions", "a nafnet-rr needs at least one")
+
+    def _check_restormer(self, need: Callable[[bool, str, str], None]) -> None:
+        levels = len(self.encoder_blocks)
+        need(self.refinement_blocks >= 0, "refinement_blocks", "it must be 0 or more")
+        need(math.isfinite(self.ffn_expand), "ffn_expand", "it must be a number")
+        need(self.width % 2 == 0, "width", "a restormer's must be even: half of it goes down a level")
+        need(len(self.heads) == levels + 1, "heads", f"give {levels + 1}: one per encoder level, and the middle's")
+        fit = all(heads >= 1 and self.width * 2**level % heads == 0 for level, heads in enumerate(self.heads))
+        need(fit, "heads", "each must divide the channels of its level (width, doubled from level to level)")
+        need(self.attention == "none", "attention", "a restormer has no channel attention; write none")
+        for field in ("scale", "dropout", "gate", "norm", "dw_expand", "frequency_input", "frequency_skips", "do_conv"):
+            default = type(self).__dataclass_fields__[field].default
+            need(getattr(self, field) == default, field, f"a restormer has no choice there; leave it at {default!r}")
 
     @property
     def size_multiple(self) -> int:

@@ -58,6 +58,17 @@ PLAINNET_W32 = dataclasses.replace(SIDD_W32, gate="relu", attention="none", norm
 # NAFFT-Net, a study of deblurring; its second form has fewer blocks and over-parameterised convs in their stead.
 NAFFT_W32 = dataclasses.replace(GOPRO_W32, attention="eca", frequency_skips=True)
 NAFFT_W32_REDUCED = dataclasses.replace(NAFFT_W32, encoder_blocks=(1, 1, 1, 12), do_conv=True)
+RESTORMER = ModelConfig(
+    architecture="restormer",
+    width=48,
+    encoder_blocks=(4, 6, 6),
+    middle_blocks=8,
+    decoder_blocks=(6, 6, 4),
+    refinement_blocks=4,
+    heads=(1, 2, 4, 8),
+    ffn_expand=2.66,
+    attention="none",
+)
 
 
 def _stereo(width: int, blocks: int, scale: int) -> ModelConfig:
@@ -82,14 +93,20 @@ PRESETS = {
     "plainnet-w32": Preset(PLAINNET_W32, "", "PlainNet of the NAFNet paper: convs and ReLU alone, width 32"),
     "nafft-net-w32": Preset(NAFFT_W32, "deblurring", "NAFFT-Net: ECA, and skips filtered by frequency, width 32"),
     "nafft-net-w32-reduced": Preset(NAFFT_W32_REDUCED, "deblurring", "the same with 12 blocks for 28, and DO-Conv"),
+    "restormer": Preset(RESTORMER, "", "published Restormer (deblurring, deraining), attention over channels"),
     "light": Preset(LIGHT, "", "NAFNet-RR, width 32, reasoning in the middle"),
     "medium": Preset(MEDIUM, "", "NAFNet-RR, width 64, reasoning in middle and decoder"),
     "heavy": Preset(HEAVY, "", "NAFNet-RR, width 128, reasoning in encoder, middle and decoder"),
     "deblurring": Preset(MEDIUM, "deblurring", "the medium body, 3 iterations"),
     "denoising": Preset(dataclasses.replace(LIGHT, iterations=4), "denoising", "the light body, 4 iterations"),
-    "super-resolution": Preset(
-        HEAVY, "super-resolution", "the heavy body, 5 iterations; restores at the same size, it does not enlarge"
-    ),
+    **{
+        f"super-resolution-x{scale}": Preset(
+            dataclasses.replace(HEAVY, scale=scale),
+            "super-resolution",
+            f"the heavy body, 5 iterations, enlarges {scale} times",
+        )
+        for scale in (2, 3, 4)
+    },
     "real-time": Preset(LIGHT, "", "the light body, 2 iterations"),
     "balanced": Preset(MEDIUM, "", "the medium body, 3 iterations"),
     "quality": Preset(HEAVY, "", "the heavy body, 5 iterations"),

@@ -111,6 +111,16 @@ def test_a_machine_without_torch_inspects_files(tiny: Path, suffix: str) -> None
     assert json.loads(done.stdout)["kind"] in ("bundle", "checkpoint")
 
 
+def test_a_machine_without_torch_lists_what_it_knows_and_says_what_is_missing() -> None:
+    done = without_heavy("models", "--json")
+    assert done.returncode == 0, done.stderr
+    table = {row["name"]: row for row in json.loads(done.stdout)}
+    assert {"denoise-light", "medium"} < set(table)
+    medium = table["medium"]
+    assert (medium["parameters"], medium["gmacs"], medium["size_multiple"]) == (None, None, 4)
+    assert "nafnet-deploy[export]" in done.stderr
+
+
 def test_a_machine_without_torch_shows_every_help() -> None:
     for line in (["--help"], ["export", "--help"], ["train", "--help"], ["degrade", "--help"]):
         assert without_heavy(*line).returncode == 0

@@ -15,7 +15,7 @@ REASONING = {  # width, iterations, positions: spec 2.2
     "heavy": (128, 5, {"encoder", "middle", "decoder"}),
     "deblurring": (64, 3, {"middle", "decoder"}),
     "denoising": (32, 4, {"middle"}),
-    "super-resolution": (128, 5, {"encoder", "middle", "decoder"}),
+    **{f"super-resolution-x{s}": (128, 5, {"encoder", "middle", "decoder"}) for s in (2, 3, 4)},
     "real-time": (32, 2, {"middle"}),
     "balanced": (64, 3, {"middle", "decoder"}),
     "quality": (128, 5, {"encoder", "middle", "decoder"}),
@@ -40,9 +40,19 @@ def test_bodies_grow() -> None:
     assert light < 3_000_000 < medium < 9_000_000 < heavy < 36_000_000
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_super_resolution_enlarges_with_a_shuffle_behind_the_heavy_body(scale: int) -> None:
+    config = preset(f"super-resolution-x{scale}").config
+    with torch.device("meta"):
+        network, heavy = build(config), build(preset("heavy").config)
+        picture = network(torch.empty(1, 3, 16, 24), 1)
+    assert picture.shape == (1, 3, 16 * scale, 24 * scale)
+    tail = 3 * (scale**2 - 1) * (9 * 128 + 1)  # what the last conv gives beyond one picture
+    assert count_parameters(network) == count_parameters(heavy) + tail
+
+
 def test_every_preset_is_described() -> None:
     assert all(p.description for p in PRESETS.values())
-    assert "same size" in preset("super-resolution").description
 
 
 def test_unknown_preset_names_the_nearest() -> None:

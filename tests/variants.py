@@ -35,3 +35,14 @@ def variant(name: str, reasoning: bool = False) -> ModelConfig:
 
 
 STEREO = ModelConfig(architecture="nafssr", width=8, encoder_blocks=(), middle_blocks=2, decoder_blocks=(), scale=2)
+RESTORMER = ModelConfig(
+    architecture="restormer",
+    width=8,
+    encoder_blocks=(2, 1),
+    middle_blocks=2,
+    decoder_blocks=(1, 2),
+    refinement_blocks=1,
+    heads=(1, 2, 4),
+    ffn_expand=2.66,
+    attention="none",
+)

@@ -1,4 +1,4 @@
-"""Reader of the published `.pth` files of NAFNet, its Baseline and NAFSSR; names and shapes tell which it is."""
+"""Reader of the published `.pth` files of NAFNet, its Baseline, NAFSSR and Restormer; names and shapes tell which."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ CONTAINERS = ("params_ema", "params", "model_state_dict", "state_dict", "model",
 PREFIXES = ("module.", "netG.")
 """What wrappers put before every name."""
 FAMILIES = (
-    ("patch_embed.proj.weight", "encoder_level1.", "Restormer"),
     ("conv_first.weight", "layers.0.residual_group.", "SwinIR"),
     ("conv_first.weight", "body.0.rdb1.", "an RRDB network (ESRGAN)"),
     ("layer1.0.conv1.weight", "fc.weight", "a ResNet classifier"),
@@ -115,6 +115,8 @@ def infer_config(weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
     intro = weights.get("intro.weight")
     if any(name.startswith("body.0.module.blk.") for name in names):
         return _stereo_config(weights, path)
+    if any(name.startswith("encoder_level1.") for name in names):
+        return _restormer_config(weights, path)
     starts = ("ending.weight", "downs.0.weight", "ups.0.0.weight")
     if intro is None or intro.dim() != 4 or any(k not in weights for k in starts):
         raise _foreign(names, path)
@@ -155,6 +157,55 @@ def _stereo_config(weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
         )
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error.message} {error.mend}", "The file is damaged.") from error
+
+
+def _restormer_config(weights: Mapping[str, Tensor], path: Path) -> ModelConfig:
+    """A Restormer: blocks counted, width and channels from `patch_embed`, heads from the temperatures of each level."""
+    if "encoder_level1.0.norm1.body.weight" in weights and "encoder_level1.0.norm1.body.bias" not in weights:
+        raise CheckpointError(
+            f"{path} is a Restormer whose norms have no bias (as its Gaussian denoisers), which is not known here.",
+            "Give one whose norms have a bias, as those for deblurring and deraining.",
+        )
+    levels = _count((str(int(m[1]) - 1) for k in weights if (m := re.match(r"encoder_level(\d+)\.", k))), path, "level")
+    stages = [*(f"encoder_level{level}" for level in range(1, levels + 1)), "latent"]
+    embed = weights.get("patch_embed.proj.weight")
+    heads = [weights.get(f"{stage}.0.attn.temperature") for stage in stages]
+    hidden = [weights.get(f"{stage}.0.ffn.project_out.weight") for stage in stages]
+    if any(found is None or found.dim() != dims or 0 in found.shape
+           for found, dims in ((embed, 4), *((t, 3) for t in heads), *((t, 4) for t in hidden))):  # fmt: skip
+        raise CheckpointError(
+            f"{path}: patch_embed or the first block of a level is damaged.", "Download the checkpoint again."
+        )
+    assert embed is not None
+
+    def blocks(stage: str) -> int:
+        return _count((m[1] for k in weights if (m := re.match(rf"{stage}\.(\d+)\.", k))), path, stage)
+
+    try:
+        return ModelConfig(
+            architecture="restormer",
+            width=embed.shape[0],
+            channels=embed.shape[1],
+            encoder_blocks=tuple(blocks(stage) for stage in stages[:-1]),
+            middle_blocks=blocks("latent"),
+            decoder_blocks=tuple(blocks(f"decoder_level{level}") for level in range(levels, 0, -1)),
+            refinement_blocks=blocks("refinement"),
+            heads=tuple(t.shape[0] for t in heads if t is not None),
+            ffn_expand=_shortest_ratio([(t.shape[1], t.shape[0]) for t in hidden if t is not None]),
+            attention="none",
+        )
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error.message} {error.mend}", "The file is damaged.") from error
+
+
+def _shortest_ratio(pairs: list[tuple[int, int]]) -> float:
+    """The number with the fewest decimals that, times each second number and rounded down, gives each first one."""
+    low = max(Fraction(first, second) for first, second in pairs)
+    for decimals in range(8):
+        ratio: float = math.ceil(low * 10**decimals) / 10**decimals
+        if all(int(second * ratio) == first for first, second in pairs):
+            return ratio
+    return float(low)
 
 
 def _parts(weights: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -199,5 +250,6 @@ def _foreign(names: list[str], path: Path) -> CheckpointError:
     shown = ", ".join(names[:NAMED])
     return CheckpointError(
         f"{path} is not a NAFNet but {found}: {len(names)} tensors, among them {shown}.",
-        "Give a NAFNet checkpoint (its tensors begin with intro, encoders, middle_blks, decoders, ending).",
+        "Give a NAFNet checkpoint (its tensors begin with intro, encoders, middle_blks, decoders, ending), a NAFSSR or "
+        "a Restormer.",
     )

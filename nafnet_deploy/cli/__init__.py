@@ -25,6 +25,7 @@ from nafnet_deploy.cli.eval import evaluate
 from nafnet_deploy.cli.export import export
 from nafnet_deploy.cli.init import init
 from nafnet_deploy.cli.inspect import inspect
+from nafnet_deploy.cli.models import models
 from nafnet_deploy.cli.parity import parity
 from nafnet_deploy.cli.run import run
 from nafnet_deploy.cli.tile import tile
@@ -55,6 +56,7 @@ for command in (
     degrade,
     tile,
     train,
+    models,
     inspect,
     doctor,
     demo,

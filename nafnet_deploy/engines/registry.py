@@ -28,21 +28,24 @@ class Entry:
     """`module:opener` inside this package; the opener has `open(bundle, iterations, threads)`."""
     extra: str
     """The extra of this distribution that brings its packages."""
+    arithmetic: tuple[str, ...]
+    """What it computes in: `fp32`, `fp16` (of a half graph, which the others widen), `bf16`."""
     plans: bool = False
     """Whether it runs plans that were built before; its `open` then also takes `plan` and `trust`."""
     steps: bool = False
     """Whether it runs split bundles, in steps."""
 
 
+WIDE, BOTH = ("fp32",), ("fp32", "fp16")
 ENGINES = {
-    "onnxruntime": Entry("nafnet_deploy.engines.onnxruntime:OnnxRuntimeEngine", "cpu", steps=True),
-    "onnxruntime-cuda": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeCuda", "gpu", steps=True),
-    "onnxruntime-tensorrt": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeTensorRT", "gpu"),
-    "onnxruntime-nv-tensorrt-rtx": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeRtx", "cpu"),
-    "openvino": Entry("nafnet_deploy.engines.openvino:FP32", "openvino"),
-    "openvino-bf16": Entry("nafnet_deploy.engines.openvino:BF16", "openvino"),
-    "tensorrt": Entry("nafnet_deploy.engines.tensorrt_open:TENSORRT", "tensorrt", plans=True),
-    "tensorrt-rtx": Entry("nafnet_deploy.engines.tensorrt_open:TENSORRT_RTX", "tensorrt-rtx", plans=True),
+    "onnxruntime": Entry("nafnet_deploy.engines.onnxruntime:OnnxRuntimeEngine", "cpu", WIDE, steps=True),
+    "onnxruntime-cuda": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeCuda", "gpu", BOTH, steps=True),
+    "onnxruntime-tensorrt": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeTensorRT", "gpu", BOTH),
+    "onnxruntime-nv-tensorrt-rtx": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeRtx", "cpu", BOTH),
+    "openvino": Entry("nafnet_deploy.engines.openvino:FP32", "openvino", WIDE),
+    "openvino-bf16": Entry("nafnet_deploy.engines.openvino:BF16", "openvino", ("bf16",)),
+    "tensorrt": Entry("nafnet_deploy.engines.tensorrt_open:TENSORRT", "tensorrt", BOTH, plans=True),
+    "tensorrt-rtx": Entry("nafnet_deploy.engines.tensorrt_open:TENSORRT_RTX", "tensorrt-rtx", BOTH, plans=True),
 }
 """Every engine there is."""
 AUTO = "auto"

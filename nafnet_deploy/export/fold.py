@@ -27,15 +27,16 @@ from torch import Tensor, nn
 from nafnet_deploy.export.attention import Attend
 from nafnet_deploy.export.enlarge import ConvEnlarge
 from nafnet_deploy.export.frequency import MatrixMagnitude, MatrixSkip
-from nafnet_deploy.export.norms import ChannelNorm, absorb_norm, halves, scale_output
+from nafnet_deploy.export.norms import ChannelNorm, Gated, halves, scale_output
 from nafnet_deploy.export.stereo import FoldedAttention
+from nafnet_deploy.export.transformer import FoldedTransformer
 from nafnet_deploy.models.blocks import NAFBlock
 from nafnet_deploy.models.do_conv import DOConv2d
 from nafnet_deploy.models.frequency import FrequencySkip, MagnitudeInput
-from nafnet_deploy.models.gates import Gate
 from nafnet_deploy.models.layers import Enlarge, LayerNorm2d
 from nafnet_deploy.models.nafssr import StereoAttention
 from nafnet_deploy.models.reasoning import ReasoningUnit
+from nafnet_deploy.models.restormer import TransformerBlock
 
 
 def fold(network: nn.Module) -> nn.Module:
@@ -61,6 +62,7 @@ FORMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     FrequencySkip: lambda skip: MatrixSkip(skip, halves(skip.second)),
     MagnitudeInput: lambda part: MatrixMagnitude(),
     StereoAttention: FoldedAttention,
+    TransformerBlock: FoldedTransformer,
     Enlarge: ConvEnlarge,
 }
 """The deployment form of every part that has one."""
@@ -72,32 +74,6 @@ def _replace(module: nn.Module) -> None:
             setattr(module, name, FORMS[type(child)](child))
         else:
             _replace(child)
-
-
-class Gated(nn.Module):
-    """Convs in a row and the gate behind them, the two halves of the channels kept apart all the way.
-
-    [B, c_in, H, W] -> [B, c_out / 2, H, W]; with an activation that is no gate, c_out channels and one row of convs.
-
-    Args:
-        gate: the activation.
-        norm: the norm before the first conv; what is no LayerNorm has nothing to absorb.
-        layers: convs, first a 1x1 one, then depthwise ones.
-    """
-
-    def __init__(self, gate: Gate, norm: nn.Module, *layers: nn.Module) -> None:
-        super().__init__()
-        convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
-        self.gate = gate
-        row = [absorb_norm(norm, convs[0]) if isinstance(norm, LayerNorm2d) else convs[0], *convs[1:]]
-        parts = [halves(conv) for conv in row] if gate.halves else [(conv,) for conv in row]
-        self.first = nn.Sequential(*[part[0] for part in parts])
-        self.second = nn.Sequential(*[part[1] for part in parts if len(part) == 2])
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.to(next(self.parameters()).dtype)
-        first: Tensor = self.first(x)
-        return self.gate.combine(first, self.second(x)) if self.gate.halves else self.gate.activate(first)
 
 
 class FoldedBlock(nn.Module):

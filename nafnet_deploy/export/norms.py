@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nafnet_deploy.models.gates import Gate
 from nafnet_deploy.models.layers import LayerNorm2d
 
 
@@ -60,11 +61,39 @@ def halves(conv: nn.Conv2d) -> tuple[nn.Conv2d, nn.Conv2d]:
             conv.kernel_size,  # type: ignore[arg-type]
             padding=conv.padding,  # type: ignore[arg-type]
             groups=half if depthwise else 1,
+            bias=conv.bias is not None,
         )
         part.weight = nn.Parameter(conv.weight.detach()[rows].clone())
-        part.bias = nn.Parameter(_bias(conv)[rows].clone())
+        if conv.bias is not None:
+            part.bias = nn.Parameter(conv.bias.detach()[rows].clone())
         parts.append(part)
     return parts[0], parts[1]
+
+
+class Gated(nn.Module):
+    """Convs in a row and the gate behind them, the two halves of the channels kept apart all the way.
+
+    [B, c_in, H, W] -> [B, c_out / 2, H, W]; with an activation that is no gate, c_out channels and one row of convs.
+
+    Args:
+        gate: the activation.
+        norm: the norm before the first conv; what is no LayerNorm has nothing to absorb.
+        layers: convs, first a 1x1 one, then depthwise ones.
+    """
+
+    def __init__(self, gate: Gate, norm: nn.Module, *layers: nn.Module) -> None:
+        super().__init__()
+        convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+        self.gate = gate
+        row = [absorb_norm(norm, convs[0]) if isinstance(norm, LayerNorm2d) else convs[0], *convs[1:]]
+        parts = [halves(conv) for conv in row] if gate.halves else [(conv,) for conv in row]
+        self.first = nn.Sequential(*[part[0] for part in parts])
+        self.second = nn.Sequential(*[part[1] for part in parts if len(part) == 2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(next(self.parameters()).dtype)
+        first: Tensor = self.first(x)
+        return self.gate.combine(first, self.second(x)) if self.gate.halves else self.gate.activate(first)
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:

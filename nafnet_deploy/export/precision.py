@@ -6,7 +6,8 @@ convs (see `fold`), so precision is decided here alone, branch by branch. What a
 - LayerNorm's statistics: the squared deviation of features of 300 already passes 65504, half's largest number;
 - global means: the sum of 256x256 values of 1 passes it too;
 - Fourier transforms and the convs between them, for the same reason;
-- the softmax of an attention, whose weights must sum to 1;
+- the softmax of an attention, whose weights must sum to 1, and where it runs over channels the lengths and products
+  before it, which are sums over a picture;
 - input, output and the global skip between them, so that the picture itself is never rounded.
 
 The residual trunk and the state carried between iterations are half by default: measured over N = 1 to 5 their
@@ -30,7 +31,8 @@ from nafnet_deploy.export.ranges import PICTURE, STATE, TRUNK, Ranges, branches,
 STANDARD_ISLANDS = {
     "LayerNorm statistics": "the square of a deviation of 256 already passes 65504",
     "global means": "the sum over a picture passes 65504",
-    "attention weights": "their sum along a row must be 1; not all networks have any",
+    "attention weights": "they must sum to 1, and those of channels come from sums over a picture; not all networks "
+    "have any",
     "Fourier transforms and the convs between them": "the sum over a picture passes 65504; not all networks have any",
     "input, output and global skip": "the picture itself must not be rounded to half",
 }

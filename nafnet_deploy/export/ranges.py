@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from nafnet_deploy.errors import ExportError
 from nafnet_deploy.export.attention import Attend
-from nafnet_deploy.export.fold import FoldedBlock, FoldedUnit, Gated
+from nafnet_deploy.export.fold import FoldedBlock, FoldedUnit
 from nafnet_deploy.export.frequency import MatrixSkip
-from nafnet_deploy.export.norms import ChannelNorm
+from nafnet_deploy.export.norms import ChannelNorm, Gated
 from nafnet_deploy.export.stereo import FoldedAttention, Scores
+from nafnet_deploy.export.transformer import FoldedTransformer
 from nafnet_deploy.models.registry import picture
 
 HALF_MAX = 65504.0
@@ -29,8 +30,12 @@ HEADROOM = 8.0
 TRUNK = "residual trunk"
 STATE = "carried state"
 PICTURE = "picture"
-ENDINGS = ("ending", "up.0")
+BEGINNINGS = ("intro", "patch_embed.proj")
+"""Names of the convs that read the picture."""
+ENDINGS = ("ending", "up.0", "output")
 """Names of the convs whose result is the picture."""
+BLOCKS = (FoldedBlock, FoldedTransformer)
+"""Two residual halves, `project` and `close` the last conv of each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +93,7 @@ def branches(folded: nn.Module) -> dict[str, Branch]:
     for name, module in folded.named_modules():
         if isinstance(module, MatrixSkip):
             wide.append(name)
-        elif isinstance(module, FoldedBlock):
+        elif isinstance(module, BLOCKS):
             found[name] = Branch(module)
             found |= {f"{name}.{leaf}": Branch(getattr(module, leaf), "", TRUNK) for leaf in ("project", "close")}
         elif isinstance(module, FoldedAttention):
@@ -98,7 +103,7 @@ def branches(folded: nn.Module) -> dict[str, Branch]:
             found |= {f"{name}.{leaf}": Branch(getattr(module, leaf), TRUNK, STATE) for leaf in ("reasoning", "gate")}
         elif isinstance(module, nn.Conv2d) and not any(name.startswith(f"{branch}.") for branch in (*found, *wide)):
             found.setdefault(
-                name, Branch(module, "" if name == "intro" else TRUNK, PICTURE if name in ENDINGS else TRUNK)
+                name, Branch(module, "" if name in BEGINNINGS else TRUNK, PICTURE if name in ENDINGS else TRUNK)
             )
     return found
 
@@ -182,7 +187,7 @@ class _Recorder:
         elif isinstance(module, ChannelNorm):
             before(self._input("norm input"))
             before(self._deviation)
-        elif isinstance(module, FoldedBlock):
+        elif isinstance(module, BLOCKS):
             # without a norm the block's own convs read the trunk as it is
             readers = (TRUNK,) if isinstance(module.norm1, ChannelNorm) else (TRUNK, name)
             before(self._input(TRUNK, *readers))

@@ -27,7 +27,7 @@ class Parts:
     """`layer` or `none`."""
     dw_expand: int = 2
     """Channels of the depthwise conv over those of the block."""
-    ffn_expand: int = 2
+    ffn_expand: int | float = 2
     """Channels of the feed-forward half over those of the block."""
     do_conv: bool = False
     """Whether the depthwise conv is over-parameterised."""
@@ -54,7 +54,7 @@ class NAFBlock(nn.Module):
         super().__init__()
         c = channels
         self.sg = Gate(parts.gate)
-        mixed, fed = c * parts.dw_expand, c * parts.ffn_expand
+        mixed, fed = c * parts.dw_expand, int(c * parts.ffn_expand)
         attended = mixed // self.sg.factor
         self.norm1 = LayerNorm2d(c) if parts.norm == "layer" else nn.Identity()
         self.conv1 = nn.Conv2d(c, mixed, 1)

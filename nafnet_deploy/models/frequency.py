@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from nafnet_deploy.models.layers import without_autocast
+
 
 class MagnitudeInput(nn.Module):
     """Puts the magnitudes of a picture's spectrum beside the picture: [B, C, H, W] -> [B, 2C, H, W].
@@ -34,8 +36,7 @@ class FrequencySkip(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         spectrum = torch.fft.rfft2(x.float())
         parts = torch.cat([spectrum.real, spectrum.imag], dim=1)
-        # Not under autocast: the sums over a picture are beyond half, and too coarse in bfloat16.
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):  # the sums over a picture are beyond half, and too coarse in bfloat16
             real, imaginary = self.second(torch.relu(self.first(parts))).chunk(2, dim=1)
         change: Tensor = torch.fft.irfft2(torch.complex(real, imaginary), s=x.shape[-2:])
         return x + change.to(x.dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -91,3 +93,10 @@ def _mean_along(x: Tensor, window: int, dim: int) -> Tensor:
 
 def _ends(dim: int, before: int, after: int) -> list[int]:
     return [0, 0, before, after] if dim == 2 else [before, after, 0, 0]
+
+
+def without_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
+    """A place in which nothing is cast on its own, on the device of `x`; for sums that half precision would spoil."""
+    kind = x.device.type  # the meta device, on which networks are counted, knows no autocast
+    known = torch.amp.is_autocast_available(kind)
+    return torch.autocast(kind, enabled=False) if known else contextlib.nullcontext()

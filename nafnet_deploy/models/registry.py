@@ -12,6 +12,7 @@ from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.models.nafnet import NAFNet
 from nafnet_deploy.models.nafnet_rr import NAFNetRR, check_iterations
 from nafnet_deploy.models.nafssr import NAFSSR
+from nafnet_deploy.models.restormer import Restormer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,7 @@ ARCHITECTURES = {
     "nafnet": Architecture(NAFNet, "zeros"),
     "nafnet-rr": Architecture(NAFNetRR, "reflect"),
     "nafssr": Architecture(NAFSSR, "zeros", 32),
+    "restormer": Architecture(Restormer, "reflect", 16),
 }
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from PIL import Image
 
 from nafnet_deploy.checkpoints.store import Checkpoint, load_checkpoint, save_checkpoint
+from nafnet_deploy.cli import execute
 from nafnet_deploy.engines.base import restore_batch
 from nafnet_deploy.engines.registry import open_engine
 from nafnet_deploy.export.fold import fold
@@ -67,7 +69,18 @@ def test_checkpoint_becomes_a_graph_that_agrees_with_the_formulas(name: str, rea
 def test_enlarging_network_becomes_a_graph(precision: str, tmp_path: Path) -> None:
     config = dataclasses.replace(RR, positions=("middle",), scale=3)
     checkpoint = Checkpoint(stir(seeded(config)).state_dict(), config, "enlarging", "", {"source": "test"})
-    manifest = export_bundle(checkpoint, ExportRecipe(precision=precision, output=str(tmp_path))).manifest
+    bundle = export_bundle(checkpoint, ExportRecipe(precision=precision, output=str(tmp_path)))
+    manifest = bundle.manifest
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 28, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "small.png")
+    assert execute(["run", str(tmp_path / "small.png"), "-m", str(bundle.graph), "--engine", "onnxruntime"]) == 0
+    x = torch.from_numpy(pixels.transpose(2, 0, 1)[None] / np.float32(255))
+    expected = (
+        restore(config, checkpoint.weights, x, manifest.default_iterations)[0].permute(1, 2, 0).clamp(0, 1).numpy()
+    )
+    found = np.asarray(Image.open(tmp_path / "small_restored.png")) / 255
+    assert found.shape == (60, 84, 3)
+    assert np.abs(found - expected).max() < (0.003 if precision == "fp32" else 0.02)
     assert (manifest.scale, manifest.outputs[0].shape) == (3, ("batch", 3, "3*height", "3*width"))
     assert manifest.parity.get("min_psnr", 100) > 60
 
