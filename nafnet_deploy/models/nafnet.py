@@ -30,7 +30,7 @@ class NAFNet(nn.Module):
         self.spectrum = MagnitudeInput() if config.frequency_input else nn.Identity()
         self.intro = spatial_conv(over, config.channels * (2 if config.frequency_input else 1), c, 3, padding=1)
         self.ending = spatial_conv(over, c, config.channels * config.scale**2, 3, padding=1)
-        self.shuffle = nn.PixelShuffle(config.scale)
+        self.shuffle = nn.PixelShuffle(config.scale) if config.scale > 1 else nn.Identity()  # 1 would stay a node
         self.enlarge = Enlarge(config.channels, config.scale)
         self.encoders, self.downs = nn.ModuleList(), nn.ModuleList()
         self.decoders, self.ups = nn.ModuleList(), nn.ModuleList()

@@ -14,7 +14,7 @@ from nafnet_deploy.engines.base import restore_batch
 from nafnet_deploy.export import graph
 from nafnet_deploy.export.norms import ChannelNorm
 from nafnet_deploy.export.precision import HalfPlan
-from nafnet_deploy.export.unroll import OUTPUT, to_onnx
+from nafnet_deploy.export.unroll import OUTPUT, Unrolled, iteration_values, to_onnx
 from nafnet_deploy.models.blocks import NAFBlock
 from nafnet_deploy.parity.oracle import OracleEngine
 from tests.weights import seeded, stir
@@ -37,7 +37,8 @@ FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
 def half_graph(half: nn.Module, config: ModelConfig, iterations: int, size: int) -> onnx.ModelProto:
     """The graph of a half module for one square input of `size` pixels."""
     shape = (1, config.channels, size, size)
-    model = to_onnx(half, config, iterations, shape, {}, 18)
+    values = [value for place in iteration_values(config, iterations).values() for value in place]
+    model = to_onnx(Unrolled(half, iterations), values, shape, {}, 18)
     graph.pool_globally(model)
     graph.finish(model, "half", shape, [OUTPUT])
     graph.check(model)
