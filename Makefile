@@ -33,7 +33,7 @@ check: venv
 	$(BIN)/lint-imports
 
 test: venv
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not gpu"
 
 slow: venv
 	$(BIN)/python -m pytest -m slow
