@@ -26,7 +26,7 @@ Product = Callable[[NDArray[np.float32], NDArray[np.float32]], object]
 class GemmRate:
     """The fastest float32 matrix product that was found on this machine in this run."""
 
-    library: str
+    backend: str
     """Whose product it was."""
     side: int
     """Both matrices are side x side."""

@@ -191,7 +191,7 @@ def _tell(report: BenchmarkReport, json_out: bool, validation: str, steps: Seque
     if report.rate is not None:
         say(
             f"Floor: {report.rate.gflops:.0f} GFLOP/s, the {report.rate.side}x{report.rate.side} float32 product of "
-            f"{report.rate.library} on {report.rate.cores:.1f} cores."
+            f"{report.rate.backend} on {report.rate.cores:.1f} cores."
         )
     if report.noise is not None:
         say(report.noise.words())
