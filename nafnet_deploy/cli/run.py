@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nafnet_deploy.cli import run_options as option
 from nafnet_deploy.cli.console import positive, progress, say
+from nafnet_deploy.cli.run_clip import run_clip
 from nafnet_deploy.cli.run_folder import run_folder
 from nafnet_deploy.released import DEFAULT_MODEL
 
@@ -33,6 +34,8 @@ def run(
     pattern: option.Pattern = None,
     skip_existing: option.SkipExisting = False,
     workers: option.Workers = 1,
+    video_codec: option.VideoCodec = "h264",
+    crf: option.Crf = 18,
     max_iters: option.MaxIters = None,
     until_delta: option.UntilDelta = None,
     budget_ms: option.BudgetMs = None,
@@ -40,7 +43,7 @@ def run(
     quality: option.Quality = None,
     progressive: option.Progressive = False,
 ) -> None:
-    """Restore a picture, every picture of a folder, or a stereo pair."""
+    """Restore a picture, every picture of a folder, every frame of a clip, or a stereo pair."""
     from nafnet_deploy.errors import ConfigError, UsageError
     from nafnet_deploy.released import find_bundle
     from nafnet_deploy.runtime.anytime import Wish
@@ -48,11 +51,13 @@ def run(
     from nafnet_deploy.runtime.batch.run import FolderPlan
     from nafnet_deploy.runtime.files import target_suffix
     from nafnet_deploy.runtime.opening import Opening
+    from nafnet_deploy.runtime.video import VIDEO_SUFFIXES
 
     for path in (source, *((right,) if right else ())):
         if not path.exists():
             raise UsageError(f"{path} does not exist.", "Check the path.")
-    if progressive and (right is not None or source.is_dir()):
+    clip = source.suffix.lower() in VIDEO_SUFFIXES and source.is_file()
+    if progressive and (right is not None or source.is_dir() or clip):
         raise UsageError("--progressive takes one picture.", "Give a picture, or leave --progressive out.")
     if not source.is_dir():
         for given, word in (
@@ -60,10 +65,12 @@ def run(
             (pattern is not None, "--pattern"),
             (skip_existing, "--skip-existing"),
             (workers != 1, "--workers"),
-            (json, "--json"),
+            (json and not clip, "--json"),
+            (form is not None and clip, "--format"),
+            (jpeg_quality is not None and clip, "--jpeg-quality"),
         ):
             if given:
-                raise UsageError(f"{word} belongs to a folder, and {source} is a file.", f"Leave {word} out.")
+                raise UsageError(f"{word} does not fit {source}, which is a file.", f"Leave {word} out.")
     bundle = find_bundle(model)
     name, stereo = bundle.manifest.name, bundle.manifest.model.views == 2
     if stereo and right is None:
@@ -90,7 +97,9 @@ def run(
         run_folder(plan, opening, json)
         return
     with opening.open(say) as restorer:
-        if progressive:
+        if clip:
+            run_clip(restorer, source, out, video_codec, crf, json)
+        elif progressive:
             _stages(restorer, source, _default(source, out, form))
         elif right is not None:
             _pair(restorer, source, right, out)

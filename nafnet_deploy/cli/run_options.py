@@ -9,11 +9,11 @@ import typer
 
 from nafnet_deploy.cli.console import ENGINE_HELP, TRUST_HELP
 
-STEPS, FOLDERS, WRITING = "Split bundles", "Folders", "Results"
+STEPS, FOLDERS, WRITING, CLIPS = "Split bundles", "Folders", "Results", "Clips"
 
 Source = Annotated[
     Path,
-    typer.Argument(metavar="IMAGE|DIR|LEFT", help="A picture, a folder, or the left view of a stereo pair."),
+    typer.Argument(metavar="IMAGE|DIR|CLIP|LEFT", help="A picture, folder, clip, or left view of a stereo pair."),
 ]
 Right = Annotated[Path | None, typer.Argument(metavar="[RIGHT]", help="The right view, for a stereo network.")]
 Out = Annotated[
@@ -77,5 +77,8 @@ JpegQuality = Annotated[
     typer.Option(help="Quality of JPEG and WebP results, 1 to 100. (default: 95)", rich_help_panel=WRITING),
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="A summary in JSON on stdout, of a folder.", rich_help_panel=WRITING)
+    bool, typer.Option("--json", help="A summary in JSON on stdout, of a folder or clip.", rich_help_panel=WRITING)
 ]
+
+VideoCodec = Annotated[str, typer.Option(help="h264 or hevc.", rich_help_panel=CLIPS)]
+Crf = Annotated[int, typer.Option(help="Constant rate factor: 0 loses nothing, 51 nearly all.", rich_help_panel=CLIPS)]

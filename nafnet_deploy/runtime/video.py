@@ -1,0 +1,256 @@
+"""Clips: every frame restored in order at its own time, sound copied as it is, the file whole or not there at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nafnet_deploy.config import nearest
+from nafnet_deploy.errors import ConfigError, EngineError, ImageError, MissingDependency, UsageError
+from nafnet_deploy.images.picture import to_unit_range
+from nafnet_deploy.runtime.files import fault_of
+from nafnet_deploy.runtime.restorer import Restorer
+from nafnet_deploy.runtime.video_writing import CONTAINERS, Encoder, converted
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
+"""Suffixes by which a clip is known, lower case."""
+CODECS = {"h264": "libx264", "hevc": "libx265"}
+"""Words of `--video-codec`, and FFmpeg's encoders."""
+_SLACK = 0.1
+"""A clip that ends earlier than its header says by more (seconds) is cut off."""
+_WAITING = 3
+"""Frames that wait to be encoded, at most."""
+
+OnFrame = Callable[[int, int], None]
+"""Told (frames done, frames expected; 0 when unknown) after each frame."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipResult:
+    """What became of a clip."""
+
+    frames: int
+    """Frames restored."""
+    seconds: float
+    """Time that it took."""
+    left_out: tuple[str, ...]
+    """Kinds of streams that are not in the result, e.g. `subtitle`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary for machines."""
+        rate = self.frames / self.seconds if self.seconds else 0.0
+        return {
+            "frames": self.frames,
+            "seconds": round(self.seconds, 3),
+            "frames_per_second": round(rate, 3),
+            "left_out": list(self.left_out),
+        }
+
+
+def clip_target(source: Path) -> Path:
+    """`clip.mov` -> `clip_restored.mov`; what cannot be written (AVI, WebM) becomes `.mkv`."""
+    suffix = source.suffix if source.suffix.lower() in CONTAINERS else ".mkv"
+    return source.with_name(f"{source.stem}_restored{suffix}")
+
+
+def restore_clip(
+    restorer: Restorer,
+    source: Path,
+    target: Path,
+    codec: str = "h264",
+    crf: int = 18,
+    on_frame: OnFrame | None = None,
+) -> ClipResult:
+    """Restores every frame of a clip's first moving picture.
+
+    Kept: the order and time stamps of the frames (variable rates too), rotation, sample aspect, colour tags, 8 or more
+    bits, chapters and tags; all sound is copied without re-encoding. Decoding, network and encoding overlap. Subtitles
+    and transparency are left out.
+
+    Args:
+        restorer: of single pictures.
+        source: what FFmpeg reads.
+        target: `.mp4`, `.m4v`, `.mov` or `.mkv`; replaced when it is there.
+        codec: one of `CODECS`.
+        crf: constant rate factor of the encoder, 0 (no loss) to 51; 18 looks like the original.
+        on_frame: told about progress.
+
+    Raises:
+        ConfigError: an unknown codec or an impossible factor.
+        UsageError: the target is the source.
+        ImageError: the source is no clip, damaged or cut off, or the target cannot be written or hold the sound.
+        EngineError: see `Restorer`.
+        MissingDependency: PyAV is not installed.
+    """
+    _check(source, target, codec, crf)
+    try:
+        import av
+    except ImportError as error:
+        raise MissingDependency("av", "video", "to read and write clips") from error
+    began, part = time.perf_counter(), target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with _reading(source), av.open(str(source)) as container:
+            clip = _Clip(source, container)
+            encoder = Encoder(part, target, CODECS[codec], crf, clip.video, clip.audio, container)
+            try:
+                frames = _restore(restorer, clip, encoder, on_frame)
+                encoder.finish()
+            finally:
+                encoder.close()
+        try:
+            part.replace(target)
+        except OSError as error:
+            raise ImageError(f"{target} cannot be written: {error.strerror}.", "Write elsewhere with -o.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return ClipResult(frames, time.perf_counter() - began, clip.left_out)
+
+
+@dataclasses.dataclass
+class Frame:
+    """A decoded frame on its way."""
+
+    original: VideoFrame
+    """What was decoded: time stamp, colours, format."""
+    pixels: NDArray[Any]
+    """[H, W, 3] RGB, uint8 or uint16; restored in between."""
+
+
+class _Clip:
+    """The packets of an open clip, in their order."""
+
+    def __init__(self, source: Path, container: InputContainer) -> None:
+        moving = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
+        if not moving:
+            raise ImageError(f"{source} holds no moving pictures.", "Give a clip.")
+        self.source, self._container = source, container
+        self.video: VideoStream = moving[0]
+        self.video.thread_type = "AUTO"
+        self.audio = list(container.streams.audio)
+        kept = {self.video.index, *(stream.index for stream in self.audio)}
+        self.left_out = tuple(sorted({stream.type for stream in container.streams if stream.index not in kept}))
+        rate = self.video.average_rate
+        self.expected = self.video.frames or (round(self._length() * rate) if rate else 0)
+
+    def _length(self) -> float:
+        """Seconds that the header promises; 0 where it does not say."""
+        if self.video.duration is not None and self.video.time_base is not None:
+            return float(self.video.duration * self.video.time_base)
+        if self._container.duration is not None and not self.left_out:
+            return float(self._container.duration / 1e6)
+        return 0.0
+
+    def items(self) -> Iterator[Frame | Packet]:
+        """Decoded frames, and packets of sound, as they come.
+
+        Raises:
+            ImageError: the clip is cut off.
+        """
+        first = last = None
+        whole = True
+        for packet in self._container.demux(self.video, *self.audio):
+            whole = whole and not packet.is_corrupt
+            if packet.pts is not None and packet.time_base is not None:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                first = end if first is None else min(first, end)
+                last = end if last is None else max(last, end)
+            if packet.stream is self.video:
+                for frame in packet.decode():
+                    deep = frame.format.components[0].bits > 8
+                    yield Frame(frame, converted(frame, "rgb48le" if deep else "rgb24").to_ndarray())
+            elif packet.dts is not None:
+                yield packet
+        seconds = 0.0 if first is None or last is None else last - min(first, 0.0)
+        if not whole or seconds < self._length() - _SLACK:
+            raise ImageError(
+                f"{self.source} is cut off: it says {self._length():.1f} s and ends after {seconds:.1f} s.",
+                "Get a whole copy, or make one of what is there with: ffmpeg -i CLIP -c copy SHORTER",
+            )
+
+
+def _restore(restorer: Restorer, clip: _Clip, encoder: Encoder, on_frame: OnFrame | None) -> int:
+    """Moves everything from the clip to the encoder; returns the number of frames."""
+    items, waiting, frames = clip.items(), deque[Future[None]](), 0
+
+    def following() -> Frame | Packet | None:
+        with _reading(clip.source):
+            return next(items, None)
+
+    with ThreadPoolExecutor(1, "decode") as reading, ThreadPoolExecutor(1, "encode") as writing:
+        try:
+            ahead = reading.submit(following)
+            while (item := ahead.result()) is not None:
+                ahead = reading.submit(following)
+                if isinstance(item, Frame):
+                    item.pixels = _restored(restorer, item.pixels)
+                    waiting.append(writing.submit(encoder.frame, item.original, item.pixels))
+                    frames += 1
+                else:
+                    waiting.append(writing.submit(encoder.sound, item))
+                while len(waiting) > _WAITING:
+                    waiting.popleft().result()
+                if on_frame is not None and isinstance(item, Frame):
+                    on_frame(frames, clip.expected)
+            for future in waiting:
+                future.result()
+        finally:
+            writing.shutdown(wait=False, cancel_futures=True)
+    if not frames:
+        raise ImageError(f"{clip.source} holds no frame that can be decoded.", "Get a whole copy.")
+    return frames
+
+
+def _restored(restorer: Restorer, pixels: NDArray[Any]) -> NDArray[Any]:
+    result = restorer.in_unit_range(to_unit_range(pixels))
+    if fault := fault_of(restorer):
+        raise EngineError(f"{fault}.", "Check the bundle with: nafdeploy parity")
+    white = np.iinfo(pixels.dtype).max
+    return np.rint(np.clip(result, 0, 1) * white).astype(pixels.dtype)
+
+
+def _check(source: Path, target: Path, codec: str, crf: int) -> None:
+    if codec not in CODECS:
+        raise ConfigError(f"the video codec {codec!r} is unknown.", nearest(codec, tuple(CODECS)))
+    if not 0 <= crf <= 51:
+        raise ConfigError(f"--crf {crf} is impossible.", "Use 0 (no loss) to 51.")
+    if target.suffix.lower() not in CONTAINERS:
+        raise ImageError(f"{target} cannot be written as a clip.", f"Use one of {', '.join(CONTAINERS)}.")
+    if not target.parent.is_dir():
+        raise ImageError(f"the folder {target.parent} does not exist.", "Make it first, or write elsewhere.")
+    if target.is_dir():
+        raise ImageError(f"{target} is a folder.", "Give the name of a file.")
+    if target.exists() and target.samefile(source):
+        raise UsageError(f"{target} is the input itself and is never overwritten.", "Give another output with -o.")
+
+
+class _reading:
+    """Turns what FFmpeg says of a source into one line."""
+
+    def __init__(self, source: Path) -> None:
+        self._source = source
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from av.error import FFmpegError
+
+        if isinstance(error, FFmpegError):
+            reason = error.strerror or type(error).__name__
+            raise ImageError(
+                f"{self._source} is no clip that can be read: {reason}.", "Give a whole video file."
+            ) from error

@@ -1,0 +1,182 @@
+"""Encodes restored frames and copies sound into a new clip."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from nafnet_deploy.errors import ImageError
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+CONTAINERS = {".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
+"""Suffixes of clips that can be written, and FFmpeg's names for them."""
+
+
+def converted(frame: VideoFrame, form: str, **target: Any) -> VideoFrame:
+    """A frame in another pixel format. The quick way, the default, loses a level of brightness there and back."""
+    from av.video.reformatter import Interpolation
+
+    exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+    return frame.reformat(format=form, interpolation=exact, **target)
+
+
+class Encoder:
+    """A clip being written; used from one thread at a time.
+
+    Args:
+        part: where it is written.
+        target: the name that it will have; decides the container.
+        encoder: FFmpeg's name, e.g. `libx264`.
+        crf: constant rate factor.
+        video: the stream that is restored.
+        audio: the streams that are copied.
+        container: whose tags and chapters are kept.
+
+    Raises:
+        ImageError: the file cannot be made, or the container cannot hold the sound.
+    """
+
+    def __init__(
+        self,
+        part: Path,
+        target: Path,
+        encoder: str,
+        crf: int,
+        video: VideoStream,
+        audio: Sequence[AudioStream],
+        container: InputContainer,
+    ) -> None:
+        import av
+
+        self._target, self._source = target, video
+        self._last: int | None = None
+        self._early: list[Packet] | None = []
+        """Sound that came before the first frame, without which the file's header cannot be written."""
+        with self._naming():
+            self._output = av.open(str(part), "w", format=CONTAINERS[target.suffix.lower()])
+            self._output.metadata.update(container.metadata)
+            options = {"crf": str(crf), "preset": "medium"}
+            if encoder == "libx265":
+                options["x265-params"] = "log-level=none"
+            rate = video.average_rate or video.guessed_rate or 25
+            self._video = self._output.add_stream(encoder, rate=rate, options=options)
+            self._sound = {stream.index: self._output.add_stream_from_template(stream) for stream in audio}
+            for stream in audio:
+                self._sound[stream.index].metadata.update(stream.metadata)
+            if chapters := container.chapters():
+                self._output.set_chapters(chapters)
+
+    def frame(self, original: VideoFrame, pixels: NDArray[Any]) -> None:
+        """Encodes one frame.
+
+        Args:
+            original: what it was decoded from; gives time, colours and format.
+            pixels: [H, W, 3] RGB, uint8 or uint16.
+
+        Raises:
+            ImageError: it cannot be encoded or written.
+        """
+        import av
+
+        with self._naming():
+            if self._early is not None:
+                self._begin(original, pixels)
+                early, self._early = self._early, None
+                self._output.mux(early)
+            form = "rgb24" if pixels.dtype.itemsize == 1 else "rgb48le"
+            frame = converted(
+                av.VideoFrame.from_ndarray(pixels, form),
+                self._video.pix_fmt,
+                dst_colorspace=original.colorspace,
+                dst_color_range=original.color_range,
+            )
+            frame.pts, frame.time_base = self._time(original), self._source.time_base
+            self._output.mux(self._video.encode(frame))
+
+    def sound(self, packet: Packet) -> None:
+        """Copies one packet of sound.
+
+        Raises:
+            ImageError: it cannot be written.
+        """
+        with self._naming():
+            packet.stream = self._sound[packet.stream.index]
+            if self._early is None:
+                self._output.mux(packet)
+            else:
+                self._early.append(packet)
+
+    def finish(self) -> None:
+        """Writes what the encoder still holds, and the end of the file.
+
+        Raises:
+            ImageError: it cannot be written.
+        """
+        with self._naming():
+            self._output.mux(self._video.encode(None))
+            self._output.close()
+
+    def close(self) -> None:
+        """Lets go of the file, whole or not."""
+        with suppress(Exception):  # what is wrong with it was said before
+            self._output.close()
+
+    def _begin(self, original: VideoFrame, pixels: NDArray[Any]) -> None:
+        """The encoder's settings, known with the first restored frame."""
+        from av.sidedata.sidedata import Type
+
+        stream, source = self._video, self._source.codec_context
+        stream.height, stream.width = pixels.shape[:2]
+        stream.pix_fmt = self._pixel_format(original, pixels)
+        stream.codec_context.time_base = self._source.time_base
+        if self._source.sample_aspect_ratio:
+            stream.codec_context.sample_aspect_ratio = self._source.sample_aspect_ratio
+        for name in ("colorspace", "color_range", "color_primaries", "color_trc"):
+            setattr(stream.codec_context, name, getattr(source, name))
+        if (matrix := original.side_data.get(Type.DISPLAYMATRIX)) is not None:
+            stream.set_display_matrix(struct.unpack("9i", bytes(matrix)))
+
+    def _pixel_format(self, original: VideoFrame, pixels: NDArray[Any]) -> str:
+        deep = "10le" if pixels.dtype.itemsize > 1 else ""
+        height, width = pixels.shape[:2]
+        known = {form.name for form in self._video.codec_context.codec.video_formats or ()}
+        if height % 2 or width % 2:  # chroma of half the size needs even sides
+            return f"yuv444p{deep}"
+        same = original.format.name
+        return same if same in known and same.startswith("yuv") else f"yuv420p{deep}"
+
+    def _time(self, original: VideoFrame) -> int:
+        """The frame's time stamp; each is later than the one before, as encoders demand."""
+        step = 1
+        if original.pts is None and self._source.average_rate and self._source.time_base:
+            step = max(round(1 / (self._source.average_rate * self._source.time_base)), 1)
+        stamp: int = original.pts or 0
+        if self._last is not None and (original.pts is None or stamp <= self._last):
+            stamp = self._last + step
+        self._last = stamp
+        return stamp
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Turns what FFmpeg says of the target into one line."""
+        from av.error import FFmpegError
+
+        try:
+            yield
+        except (FFmpegError, ValueError, OSError) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise ImageError(
+                f"{self._target} cannot be written: {reason}.",
+                "Check the folder; a .mkv holds every kind of sound, an .mp4 does not.",
+            ) from error

@@ -1,0 +1,218 @@
+"""Clips: frames in their order and at their times, sound as it was, nothing half-written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from nafnet_deploy.errors import ConfigError, ImageError, UsageError
+from nafnet_deploy.manifest import ModelManifest
+from nafnet_deploy.runtime.restorer import Restorer
+from nafnet_deploy.runtime.video import clip_target, restore_clip
+
+FRAMES, SIDE = 24, 64
+TICKS = [40 * n for n in range(FRAMES)]
+UNEVEN = [40 * n + (300 if n > 7 else 0) + (11 if n % 3 == 0 else 0) for n in range(FRAMES)]
+
+
+def picture(number: int, height: int = SIDE, width: int = SIDE) -> np.ndarray:
+    """A smooth frame whose mean brightness tells its number."""
+    ramp = np.linspace(0, 40, width)[None, :, None] + np.linspace(0, 30, height)[:, None, None]
+    return (ramp + np.array([0, 20, 40]) + 5 * number).astype(np.uint8)
+
+
+def write(
+    path: Path,
+    ticks: list[int] = TICKS,
+    sound: str | None = "aac",
+    size: tuple[int, int] = (SIDE, SIDE),
+    pix_fmt: str = "yuv420p",
+    turned: int = 0,
+    bt709: bool = False,
+) -> Path:
+    """A clip with one frame at each time (milliseconds), and sound of the same length."""
+    with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as out:
+        video = out.add_stream("libx264", rate=25, options={"crf": "1", "g": "6"})
+        video.height, video.width, video.pix_fmt = *size, pix_fmt
+        video.codec_context.time_base = Fraction(1, 1000)
+        if turned:
+            video.set_display_rotation(turned)
+        if bt709:
+            video.codec_context.colorspace, video.codec_context.color_range = 1, 1
+        audio = out.add_stream(sound, rate=44100) if sound else None
+        for number, tick in enumerate(ticks):
+            frame = av.VideoFrame.from_ndarray(picture(number, *size), "rgb24")
+            frame = frame.reformat(format=pix_fmt, dst_colorspace=1 if bt709 else None)
+            frame.pts, frame.time_base = tick, Fraction(1, 1000)
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        if audio is not None:
+            samples = np.sin(np.arange(44100 * ticks[-1] // 1000) / 20).astype(np.float32)
+            for start in range(0, len(samples) - 1023, 1024):
+                tone = av.AudioFrame.from_ndarray(samples[None, start : start + 1024], "fltp", "mono")
+                tone.rate, tone.pts, tone.time_base = 44100, start, Fraction(1, 44100)
+                out.mux(audio.encode(tone))
+            out.mux(audio.encode(None))
+    return path
+
+
+def times(path: Path) -> list[float]:
+    """Seconds at which the frames are shown, from the first."""
+    with av.open(str(path)) as clip:
+        stamps = [float(frame.pts * frame.time_base) for frame in clip.decode(video=0)]
+    return [stamp - stamps[0] for stamp in stamps]
+
+
+def frames(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as clip:
+        return [frame.to_ndarray(format="rgb24").astype(float) for frame in clip.decode(video=0)]
+
+
+def sounds(path: Path) -> list[bytes]:
+    with av.open(str(path)) as clip:
+        return [bytes(packet) for packet in clip.demux(audio=0) if packet.size]
+
+
+@pytest.fixture
+def same(numpy_engine: type, manifest: Callable[..., ModelManifest]) -> Restorer:
+    """Changes nothing."""
+    return Restorer(numpy_engine(lambda batch: batch), manifest())
+
+
+@pytest.fixture
+def inverting(numpy_engine: type, manifest: Callable[..., ModelManifest]) -> Restorer:
+    return Restorer(numpy_engine(lambda batch: 1 - batch), manifest())
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+@pytest.mark.parametrize("ticks", [TICKS, UNEVEN], ids=["even", "uneven"])
+def test_frames_keep_their_order_and_times_and_the_sound_is_copied(
+    inverting: Restorer, tmp_path: Path, suffix: str, ticks: list[int]
+) -> None:
+    source, target = write(tmp_path / f"a{suffix}", ticks), tmp_path / f"b{suffix}"
+    before, seen = source.read_bytes(), []
+    result = restore_clip(inverting, source, target, on_frame=lambda done, total: seen.append((done, total)))
+    assert result.frames == FRAMES
+    assert [done for done, _ in seen] == list(range(1, FRAMES + 1))
+    assert np.allclose(times(target), times(source), atol=0.0015)
+    for old, new in zip(frames(source), frames(target), strict=True):
+        assert np.abs(255 - old - new).mean() < 3
+    assert sounds(target) == sounds(source) != []
+    assert source.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([source.name, target.name])
+
+
+def test_a_clip_without_sound_gets_none(same: Restorer, tmp_path: Path) -> None:
+    restore_clip(same, write(tmp_path / "a.mp4", sound=None), tmp_path / "b.mp4")
+    with av.open(str(tmp_path / "b.mp4")) as clip:
+        assert [stream.type for stream in clip.streams] == ["video"]
+
+
+@pytest.mark.parametrize("turned", [90, -90, 180])
+def test_rotation_is_kept(same: Restorer, tmp_path: Path, turned: int) -> None:
+    restore_clip(same, write(tmp_path / "a.mp4", turned=turned, size=(48, 64)), tmp_path / "b.mp4")
+    for name in ("a.mp4", "b.mp4"):
+        with av.open(str(tmp_path / name)) as clip:
+            frame = next(clip.decode(video=0))
+            assert (abs(frame.rotation), frame.height, frame.width) == (abs(turned), 48, 64)
+            assert turned == 180 or frame.rotation == turned
+
+
+def test_the_colour_matrix_is_kept_and_colours_do_not_drift(same: Restorer, tmp_path: Path) -> None:
+    restore_clip(same, write(tmp_path / "a.mp4", bt709=True), tmp_path / "b.mp4", crf=1)
+    with av.open(str(tmp_path / "b.mp4")) as clip:
+        assert next(clip.decode(video=0)).colorspace == 1
+    for old, new in zip(frames(tmp_path / "a.mp4"), frames(tmp_path / "b.mp4"), strict=True):
+        assert np.abs((old - new).mean(axis=(0, 1))).max() < 1
+
+
+@pytest.mark.parametrize(
+    ("size", "pix_fmt", "expected"),
+    [((45, 63), "yuv444p", "yuv444p"), ((64, 64), "yuv420p10le", "yuv420p10le"), ((64, 64), "yuv422p", "yuv422p")],
+)
+def test_odd_sizes_and_deep_colours_are_kept(
+    same: Restorer, tmp_path: Path, size: tuple[int, int], pix_fmt: str, expected: str
+) -> None:
+    restore_clip(same, write(tmp_path / "a.mkv", size=size, pix_fmt=pix_fmt, sound=None), tmp_path / "b.mkv")
+    with av.open(str(tmp_path / "b.mkv")) as clip:
+        frame = next(clip.decode(video=0))
+        assert (frame.height, frame.width, frame.format.name) == (*size, expected)
+
+
+def test_the_encoder_and_its_factor_are_the_user_s(same: Restorer, tmp_path: Path) -> None:
+    source = write(tmp_path / "a.mp4", sound=None)
+    restore_clip(same, source, tmp_path / "b.mp4", "hevc", 30)
+    with av.open(str(tmp_path / "b.mp4")) as clip:
+        assert clip.streams.video[0].codec_context.name == "hevc"
+    restore_clip(same, source, tmp_path / "fine.mp4", crf=5)
+    restore_clip(same, source, tmp_path / "coarse.mp4", crf=45)
+    assert (tmp_path / "coarse.mp4").stat().st_size < (tmp_path / "fine.mp4").stat().st_size
+    for codec, crf in (("vp9", 18), ("h264", 52), ("h264", -1)):
+        with pytest.raises(ConfigError):
+            restore_clip(same, source, tmp_path / "x.mp4", codec, crf)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("share", [0.05, 0.6, 0.8])
+def test_a_clip_that_is_cut_off_is_refused_and_nothing_is_written(
+    same: Restorer, tmp_path: Path, suffix: str, share: float
+) -> None:
+    content = write(tmp_path / f"a{suffix}").read_bytes()
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ImageError) as refused:
+        restore_clip(same, cut, tmp_path / f"b{suffix}")
+    assert refused.value.mend
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([f"a{suffix}", cut.name])
+
+
+@pytest.mark.parametrize("content", [b"just text\n" * 50, b"\0" * 4000])
+def test_what_is_no_clip_is_refused(same: Restorer, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(ImageError, match="no clip"):
+        restore_clip(same, tmp_path / "a.mp4", tmp_path / "b.mp4")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_sound_that_the_container_cannot_hold_names_one_that_can(same: Restorer, tmp_path: Path) -> None:
+    source = write(tmp_path / "a.mkv", sound="pcm_f32le")
+    with pytest.raises(ImageError, match="mkv"):
+        restore_clip(same, source, tmp_path / "b.m4v")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mkv"]
+    restore_clip(same, source, tmp_path / "b.mkv")
+
+
+def test_impossible_targets_are_refused(same: Restorer, tmp_path: Path) -> None:
+    source = write(tmp_path / "a.mp4", sound=None)
+    (tmp_path / "link.mp4").symlink_to(source)
+    (tmp_path / "folder.mp4").mkdir()
+    for target in ("a.mp4", "link.mp4"):
+        with pytest.raises(UsageError, match="never overwritten"):
+            restore_clip(same, source, tmp_path / target)
+    for target in ("b.gif", "no/b.mp4", "folder.mp4"):
+        with pytest.raises(ImageError):
+            restore_clip(same, source, tmp_path / target)
+
+
+def test_a_network_that_fails_writes_nothing(
+    numpy_engine: type, manifest: Callable[..., ModelManifest], tmp_path: Path
+) -> None:
+    source = write(tmp_path / "a.mp4")
+    with pytest.raises(Exception, match="not numbers"):
+        restore_clip(Restorer(numpy_engine(lambda b: b * np.nan), manifest()), source, tmp_path / "b.mp4")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_default_names() -> None:
+    given = ("a.mp4", "b.MOV", "c.avi", "d.webm")
+    assert [clip_target(Path(name)).name for name in given] == [
+        "a_restored.mp4",
+        "b_restored.MOV",
+        "c_restored.mkv",
+        "d_restored.mkv",
+    ]
