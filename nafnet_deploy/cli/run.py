@@ -48,7 +48,7 @@ def run(
     from nafnet_deploy.released import find_bundle
     from nafnet_deploy.runtime.anytime import Wish
     from nafnet_deploy.runtime.batch.jobs import Encoding
-    from nafnet_deploy.runtime.batch.run import FolderPlan
+    from nafnet_deploy.runtime.batch.storage import FolderPlan
     from nafnet_deploy.runtime.files import target_suffix
     from nafnet_deploy.runtime.opening import Opening
     from nafnet_deploy.runtime.video import VIDEO_SUFFIXES

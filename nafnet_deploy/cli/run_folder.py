@@ -11,7 +11,8 @@ import typer
 from nafnet_deploy.cli.console import progress, say
 
 if TYPE_CHECKING:
-    from nafnet_deploy.runtime.batch.run import FolderPlan, FolderResult
+    from nafnet_deploy.runtime.batch.run import FolderResult
+    from nafnet_deploy.runtime.batch.storage import FolderPlan
     from nafnet_deploy.runtime.opening import Opening
 
 

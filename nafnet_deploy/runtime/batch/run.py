@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from nafnet_deploy.errors import ImageError, NafdeployError
-from nafnet_deploy.runtime.batch.jobs import Done, Encoding, Job
-from nafnet_deploy.runtime.batch.journal import Journal
+from nafnet_deploy.runtime.batch.jobs import Done, Job
 from nafnet_deploy.runtime.batch.pipeline import restore_jobs
-from nafnet_deploy.runtime.batch.sources import check_folders, find_pictures, refuse_overwriting, target_names
+from nafnet_deploy.runtime.batch.sources import target_names
+from nafnet_deploy.runtime.batch.storage import Disk, FolderPlan, JournalLike, Storage
 from nafnet_deploy.runtime.batch.workers import restore_in_processes
 from nafnet_deploy.runtime.opening import Opening
 
@@ -29,26 +29,6 @@ class Failure:
     """The file."""
     error: NafdeployError
     """What was wrong; has `message` and `mend`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class FolderPlan:
-    """Which pictures of a folder are restored, and how."""
-
-    folder: Path
-    """Where they are."""
-    out: Path
-    """Where the results go, in the same folders below; made when missing, and never `folder` itself."""
-    recursive: bool = False
-    """Also the pictures of the folders below."""
-    pattern: str | None = None
-    """Only those whose name or relative path matches, e.g. `*_raw.png`."""
-    skip_existing: bool = False
-    """Leave out pictures whose result is there, whoever made it."""
-    encoding: Encoding = dataclasses.field(default_factory=Encoding)
-    """How results are written."""
-    workers: int = 1
-    """Processes with one engine each; 1 works in this process."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +71,17 @@ OnDone = Callable[[Path, int, int], None]
 """Told (source, pictures done or failed, pictures to do in this run) after each picture, and once before the first."""
 
 
-def restore_folder(plan: FolderPlan, opening: Opening, on_done: OnDone | None = None) -> FolderResult:
+Executor = Callable[[list[Job], Callable[[str], None]], Generator[Done, None, None]]
+"""Restores jobs into their parts, in any order, and tells the engine's name."""
+
+
+def restore_folder(
+    plan: FolderPlan,
+    opening: Opening,
+    on_done: OnDone | None = None,
+    executor: Executor | None = None,
+    storage: Storage | None = None,
+) -> FolderResult:
     """Restores every picture of a folder, in name order, and goes on after a bad one.
 
     Pictures are found by suffix (`PICTURE_SUFFIXES`); hidden files are left out. Results keep their names; a suffix
@@ -103,6 +93,8 @@ def restore_folder(plan: FolderPlan, opening: Opening, on_done: OnDone | None = 
         plan: which pictures.
         opening: how the engine is opened; not before there is something to do.
         on_done: told about progress.
+        executor: restores the pictures; None for `plan.workers` on this machine.
+        storage: where they lie; None for this machine's disk.
 
     Raises:
         UsageError: the folder is missing or holds no matching picture, `out` is the folder itself, a result would
@@ -111,27 +103,31 @@ def restore_folder(plan: FolderPlan, opening: Opening, on_done: OnDone | None = 
         ConfigError, EngineError, MachineError: the engine cannot be opened.
     """
     began = time.perf_counter()
-    sources = find_pictures(plan.folder, plan.out, plan.recursive, plan.pattern)
+    executor = executor or _here(plan, opening)
+    storage = storage or Disk()
+    sources = storage.find(plan)
     names = target_names([source.relative_to(plan.folder) for source in sources], plan.encoding.format)
     targets = [plan.out / name for name in names.values()]
-    refuse_overwriting(plan.folder, plan.out, targets)
-    check_folders(plan.folder, plan.out)
+    storage.prepare(plan, targets)
     options = opening.fingerprint(**dataclasses.asdict(plan.encoding))
-    with Journal(plan.folder, plan.out, options) as journal:
+    with storage.journal(plan, options) as journal:
         jobs: list[Job] = []
         before = skipped = 0
         for source, target in zip(sources, targets, strict=True):
-            size, mtime_ns = _stamp(source)
+            size, mtime_ns = storage.stamp(source)
             if journal.is_done(source, size, mtime_ns):
                 before += 1
-            elif plan.skip_existing and target.exists():
+            elif plan.skip_existing and storage.exists(target):
                 skipped += 1
             else:
                 part = journal.parts / f"{secrets.token_hex(8)}{target.suffix}"
                 jobs.append(Job(len(jobs), source, target, part, size, mtime_ns))
         run = _Run(journal, len(jobs), on_done)
         if jobs:
-            run.take(plan, opening, jobs)
+            storage.make_folders(sorted({job.target.parent for job in jobs}))
+            if on_done is not None:
+                on_done(plan.folder, 0, len(jobs))
+            run.collect(executor(jobs, run.heard))
     return FolderResult(
         restored=tuple((job.source, job.target) for job in jobs if job.number in run.restored),
         failed=tuple(Failure(job.source, run.failed[job.number]) for job in jobs if job.number in run.failed),
@@ -146,32 +142,17 @@ def restore_folder(plan: FolderPlan, opening: Opening, on_done: OnDone | None = 
 class _Run:
     """Gives finished results their names and counts."""
 
-    def __init__(self, journal: Journal, total: int, on_done: OnDone | None) -> None:
+    def __init__(self, journal: JournalLike, total: int, on_done: OnDone | None) -> None:
         self._journal, self._total, self._on_done = journal, total, on_done
         self.restored: set[int] = set()
         self.failed: dict[int, NafdeployError] = {}
         self.iterations: Counter[int] = Counter()
         self.engine = ""
 
-    def take(self, plan: FolderPlan, opening: Opening, jobs: list[Job]) -> None:
-        for folder in sorted({job.target.parent for job in jobs}):
-            with contextlib.suppress(OSError):  # a file in the way fails the pictures that belong there
-                folder.mkdir(parents=True, exist_ok=True)
-        if self._on_done is not None:
-            self._on_done(plan.folder, 0, self._total)
-        quality = plan.encoding.quality
-        if plan.workers == 1:
-            with opening.open() as restorer:
-                self._heard(restorer.engine.name)
-                self._collect(restore_jobs(restorer, iter(jobs), quality))
-        else:
-            shared = dataclasses.replace(opening, threads=opening.threads or _threads_each(plan.workers))
-            self._collect(restore_in_processes(shared, jobs, plan.workers, quality, self._heard))
-
-    def _heard(self, engine: str) -> None:
+    def heard(self, engine: str) -> None:
         self.engine = engine
 
-    def _collect(self, results: Generator[Done, None, None]) -> None:
+    def collect(self, results: Generator[Done, None, None]) -> None:
         with contextlib.closing(results) as every:
             for done in every:
                 self._settle(done)
@@ -194,12 +175,20 @@ class _Run:
             self.failed[number] = error
 
 
-def _stamp(source: Path) -> tuple[int, int]:
-    try:
-        stat = source.stat()
-    except OSError:  # a dangling link; reading it will say what is wrong
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns
+def _here(plan: FolderPlan, opening: Opening) -> Executor:
+    """Restores on this machine."""
+    quality = plan.encoding.quality
+
+    def alone(jobs: list[Job], heard: Callable[[str], None]) -> Generator[Done, None, None]:
+        with opening.open() as restorer:
+            heard(restorer.engine.name)
+            yield from restore_jobs(restorer, iter(jobs), quality)
+
+    def together(jobs: list[Job], heard: Callable[[str], None]) -> Generator[Done, None, None]:
+        shared = dataclasses.replace(opening, threads=opening.threads or _threads_each(plan.workers))
+        yield from restore_in_processes(shared, jobs, plan.workers, quality, heard)
+
+    return alone if plan.workers == 1 else together
 
 
 def _threads_each(workers: int) -> int:

@@ -16,7 +16,8 @@ from nafnet_deploy.manifest import ModelManifest
 from nafnet_deploy.runtime.batch import pipeline
 from nafnet_deploy.runtime.batch.jobs import Encoding
 from nafnet_deploy.runtime.batch.journal import JOURNAL, PARTS
-from nafnet_deploy.runtime.batch.run import FolderPlan, FolderResult, restore_folder
+from nafnet_deploy.runtime.batch.run import FolderResult, restore_folder
+from nafnet_deploy.runtime.batch.storage import FolderPlan
 from nafnet_deploy.runtime.restorer import Restorer
 from tests.runtime.batch.conftest import Around, names, save, snapshot
 

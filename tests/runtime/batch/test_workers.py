@@ -15,7 +15,8 @@ from nafnet_deploy.engines.registry import open_engine
 from nafnet_deploy.errors import EngineError, MachineError, MissingDependency
 from nafnet_deploy.manifest import open_bundle
 from nafnet_deploy.runtime.batch import workers
-from nafnet_deploy.runtime.batch.run import FolderPlan, restore_folder
+from nafnet_deploy.runtime.batch.run import restore_folder
+from nafnet_deploy.runtime.batch.storage import FolderPlan
 from nafnet_deploy.runtime.opening import Opening
 from tests.bundles import write_bundle
 from tests.runtime.batch.conftest import names, save, snapshot
