@@ -33,7 +33,8 @@ def run(
     recursive: option.Recursive = False,
     pattern: option.Pattern = None,
     skip_existing: option.SkipExisting = False,
-    workers: option.Workers = 1,
+    workers: option.Workers = None,
+    cluster: option.Cluster = None,
     video_codec: option.VideoCodec = "h264",
     crf: option.Crf = 18,
     max_iters: option.MaxIters = None,
@@ -49,27 +50,34 @@ def run(
     from nafnet_deploy.runtime.anytime import Wish
     from nafnet_deploy.runtime.batch.jobs import Encoding
     from nafnet_deploy.runtime.batch.storage import FolderPlan
+    from nafnet_deploy.runtime.cluster.run import ClusterPlan
     from nafnet_deploy.runtime.files import target_suffix
     from nafnet_deploy.runtime.opening import Opening
     from nafnet_deploy.runtime.video import VIDEO_SUFFIXES
 
-    for path in (source, *((right,) if right else ())):
-        if not path.exists():
-            raise UsageError(f"{path} does not exist.", "Check the path.")
-    clip = source.suffix.lower() in VIDEO_SUFFIXES and source.is_file()
-    if progressive and (right is not None or source.is_dir() or clip):
+    path, target = Path(source), None if out is None else Path(out)
+    if cluster is None:
+        for text in (source, out or ""):
+            if "://" in text:
+                raise UsageError(f"{text} is a URL.", "Folders behind URLs are restored with --cluster.")
+        for given in (path, *((right,) if right else ())):
+            if not given.exists():
+                raise UsageError(f"{given} does not exist.", "Check the path.")
+    folder = cluster is not None or path.is_dir()
+    clip = not folder and path.suffix.lower() in VIDEO_SUFFIXES
+    if progressive and (right is not None or folder or clip):
         raise UsageError("--progressive takes one picture.", "Give a picture, or leave --progressive out.")
-    if not source.is_dir():
-        for given, word in (
+    if not folder:
+        for wrong, word in (
             (recursive, "--recursive"),
             (pattern is not None, "--pattern"),
             (skip_existing, "--skip-existing"),
-            (workers != 1, "--workers"),
+            (workers is not None, "--workers"),
             (json and not clip, "--json"),
             (form is not None and clip, "--format"),
             (jpeg_quality is not None and clip, "--jpeg-quality"),
         ):
-            if given:
+            if wrong:
                 raise UsageError(f"{word} does not fit {source}, which is a file.", f"Leave {word} out.")
     bundle = find_bundle(model)
     name, stereo = bundle.manifest.name, bundle.manifest.model.views == 2
@@ -87,24 +95,32 @@ def run(
         positive(value, word)
     if jpeg_quality is not None and jpeg_quality > 100:
         raise ConfigError(f"--jpeg-quality {jpeg_quality} is impossible.", "Use 1 to 100.")
-    target_suffix(source, form)
+    target_suffix(path, form)
     wish = Wish(iters, max_iters, until_delta, budget_ms, best_effort, quality)
     side = int(tile) if tile.isdecimal() else tile
     opening = Opening(bundle, engine, wish, progressive, side, overlap, threads, trust_engine)
-    if source.is_dir():
-        target = out or _default(source, None, form)
-        plan = FolderPlan(source, target, recursive, pattern, skip_existing, Encoding(form, jpeg_quality), workers)
-        run_folder(plan, opening, json)
+    encoding = Encoding(form, jpeg_quality)
+    if cluster is not None:
+        result = out or source.rstrip("/") + "_restored"
+        run_folder(
+            ClusterPlan(cluster, source, result, recursive, pattern, skip_existing, encoding, workers), opening, json
+        )
+        return
+    if folder:
+        result_folder = target or _default(path, None, form)
+        run_folder(
+            FolderPlan(path, result_folder, recursive, pattern, skip_existing, encoding, workers or 1), opening, json
+        )
         return
     with opening.open(say) as restorer:
         if clip:
-            run_clip(restorer, source, out, video_codec, crf, json)
+            run_clip(restorer, path, target, video_codec, crf, json)
         elif progressive:
-            _stages(restorer, source, _default(source, out, form))
+            _stages(restorer, path, _default(path, target, form))
         elif right is not None:
-            _pair(restorer, source, right, out)
+            _pair(restorer, path, right, target)
         else:
-            _file(restorer, source, _default(source, out, form), jpeg_quality)
+            _file(restorer, path, _default(path, target, form), jpeg_quality)
         if not progressive:
             say(f"engine: {restorer.engine.name}, {_thought(restorer, opening)}")
 

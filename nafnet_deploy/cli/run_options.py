@@ -12,12 +12,12 @@ from nafnet_deploy.cli.console import ENGINE_HELP, TRUST_HELP
 STEPS, FOLDERS, WRITING, CLIPS = "Split bundles", "Folders", "Results", "Clips"
 
 Source = Annotated[
-    Path,
+    str,
     typer.Argument(metavar="IMAGE|DIR|CLIP|LEFT", help="A picture, folder, clip, or left view of a stereo pair."),
 ]
 Right = Annotated[Path | None, typer.Argument(metavar="[RIGHT]", help="The right view, for a stereo network.")]
 Out = Annotated[
-    Path | None, typer.Option("-o", "--out", help="File or folder of the result. (default: beside the input)")
+    str | None, typer.Option("-o", "--out", help="File or folder of the result. (default: beside the input)")
 ]
 Model = Annotated[str, typer.Option("-m", "--model", help="A released model or an exported .onnx file.")]
 Iters = Annotated[int | None, typer.Option(help="Reasoning iterations N. (default: the model's)")]
@@ -66,7 +66,18 @@ SkipExisting = Annotated[
     bool,
     typer.Option("--skip-existing", help="Leave out pictures whose result is there.", rich_help_panel=FOLDERS),
 ]
-Workers = Annotated[int, typer.Option(help="Processes with one engine each.", rich_help_panel=FOLDERS)]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Processes with one engine each. (default: 1; all cores of a cluster)", rich_help_panel=FOLDERS),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Restore on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT or local. DIR and -o may be URLs.",
+        rich_help_panel=FOLDERS,
+    ),
+]
 
 Format = Annotated[
     str | None,

@@ -43,6 +43,21 @@ class Entry:
     written: int
     """Bytes of the result."""
 
+    @classmethod
+    def of(cls, done: Done, folder: Path, out: Path, options: str) -> Entry:
+        """The line about a result that is written and waits for its name."""
+        job = done.job
+        assert done.written is not None
+        return cls(
+            job.source.relative_to(folder).as_posix(),
+            job.size,
+            job.mtime_ns,
+            options,
+            job.target.relative_to(out).as_posix(),
+            job.part.name,
+            done.written,
+        )
+
 
 class Journal:
     """The journal of an output folder, open for one run alone.
@@ -92,7 +107,7 @@ class Journal:
 
     def is_done(self, source: Path, size: int, mtime_ns: int) -> bool:
         """Whether this very picture was restored with these options and its result is still there."""
-        entry = self._done.get(self._name(source))
+        entry = self._done.get(source.relative_to(self._folder).as_posix())
         if entry is None or (entry.size, entry.mtime_ns) != (size, mtime_ns):
             return False
         try:
@@ -106,17 +121,7 @@ class Journal:
         Raises:
             ImageError: the disk refused.
         """
-        job = done.job
-        assert done.written is not None
-        entry = Entry(
-            self._name(job.source),
-            job.size,
-            job.mtime_ns,
-            self._options,
-            job.target.relative_to(self._out).as_posix(),
-            job.part.name,
-            done.written,
-        )
+        entry = Entry.of(done, self._folder, self._out, self._options)
         line = json.dumps(dataclasses.asdict(entry)).encode() + b"\n"
         try:
             # one write: what a kill leaves is no line, a whole line, or (power loss) a torn one, which is passed over
@@ -152,9 +157,6 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _name(self, source: Path) -> str:
-        return source.relative_to(self._folder).as_posix()
 
     def _finish(self, entries: list[Entry]) -> None:
         """Gives the results whose line was written their names, where the kill came in between."""

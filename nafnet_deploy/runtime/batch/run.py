@@ -35,6 +35,8 @@ class Failure:
 class FolderResult:
     """What became of a folder."""
 
+    folder: Path
+    """Where the sources are."""
     restored: tuple[tuple[Path, Path], ...]
     """(source, written file) of each success of this run, in name order."""
     failed: tuple[Failure, ...]
@@ -129,6 +131,7 @@ def restore_folder(
                 on_done(plan.folder, 0, len(jobs))
             run.collect(executor(jobs, run.heard))
     return FolderResult(
+        folder=plan.folder,
         restored=tuple((job.source, job.target) for job in jobs if job.number in run.restored),
         failed=tuple(Failure(job.source, run.failed[job.number]) for job in jobs if job.number in run.failed),
         before=before,

@@ -27,20 +27,31 @@ def find_pictures(folder: Path, out: Path, recursive: bool = False, pattern: str
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder.", "Check the path.")
     found = sorted(_walk(folder, out.resolve()) if recursive else _pictures(folder.iterdir()))
+    if not found and not recursive and any(path.is_dir() for path in folder.iterdir()):
+        raise UsageError(f"{folder} holds no pictures itself, but folders.", "Restore those too with --recursive.")
+    return matching(found, folder, pattern)
+
+
+def matching(found: list[Path], folder: Path, pattern: str | None) -> list[Path]:
+    """Those pictures of a folder that match a pattern.
+
+    Raises:
+        UsageError: there are none, or none that matches.
+        ConfigError: an impossible pattern.
+    """
     if not found:
-        below = "" if recursive or not any(p.is_dir() for p in folder.iterdir()) else " It has folders: --recursive."
-        raise UsageError(f"{folder} holds no pictures.{below}", f"Known suffixes: {', '.join(PICTURE_SUFFIXES)}.")
+        raise UsageError(f"{folder} holds no pictures.", f"Known suffixes: {', '.join(PICTURE_SUFFIXES)}.")
     if pattern is None:
         return found
     try:
-        matching = [path for path in found if path.relative_to(folder).match(pattern)]
+        chosen = [path for path in found if path.relative_to(folder).match(pattern)]
     except ValueError as error:
         raise ConfigError(f"the pattern {pattern!r} is impossible.", "Use one like '*.png'.") from error
-    if not matching:
+    if not chosen:
         raise UsageError(
             f"none of the {len(found)} pictures of {folder} matches {pattern!r}.", "Use a pattern like '*.png'."
         )
-    return matching
+    return chosen
 
 
 def check_folders(folder: Path, out: Path) -> None:
