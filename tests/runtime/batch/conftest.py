@@ -43,8 +43,9 @@ def save(path: Path, value: int = 50) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    """Every file below a folder but the journal, in order."""
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.name[0] != ".")
+    """Every file below a folder but hidden ones, in order."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

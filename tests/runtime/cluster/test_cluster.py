@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -59,13 +57,3 @@ def test_every_picture_is_restored_once_though_a_node_is_killed(tmp_path: Path) 
             assert Image.open(out / f"{n:02}.png").getpixel((0, 0)) == (4 * n,) * 3
     assert not (out / PARTS).exists()
     assert snapshot(folder) == before
-
-
-def test_an_address_where_no_cluster_answers_is_one_clear_line(tmp_path: Path) -> None:
-    save(tmp_path / "in" / "a.png")
-    line = [sys.executable, "-m", "nafnet_deploy", "run", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
-    done = subprocess.run([*line, "--cluster", "nonsense"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (3, ""), done.stderr
-    assert "no Ray cluster answers" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert names(tmp_path / "out") == []
