@@ -74,6 +74,7 @@ class Journal:
 
     def __init__(self, folder: Path, out: Path, options: str) -> None:
         self._folder, self._out, self._options = folder, out, options
+        self._naming: Entry | None = None
         self.path = out / JOURNAL
         try:
             self._file = self.path.open("a+b")
@@ -122,6 +123,7 @@ class Journal:
             ImageError: the disk refused.
         """
         entry = Entry.of(done, self._folder, self._out, self._options)
+        self._naming = entry
         line = json.dumps(dataclasses.asdict(entry)).encode() + b"\n"
         try:
             # one write: what a kill leaves is no line, a whole line, or (power loss) a torn one, which is passed over
@@ -133,6 +135,7 @@ class Journal:
             self._torn = True
             raise ImageError(f"{self.path} cannot be written: {error.strerror}.", "Make room on the disk.") from error
         self.publish(done)
+        self._naming = None
 
     def publish(self, done: Done) -> None:
         """Gives a result its name without a line: the picture will be tried again by the next run.
@@ -149,6 +152,8 @@ class Journal:
 
     def close(self) -> None:
         """Ends the run: what still waits for a name is removed, and another run may begin."""
+        if self._naming is not None:  # Ctrl-C came between a line and its name
+            self._finish([self._naming])
         shutil.rmtree(self.parts, ignore_errors=True)
         self._file.close()
 

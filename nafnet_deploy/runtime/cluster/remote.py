@@ -130,6 +130,7 @@ class RemoteJournal:
     def __init__(self, system: Any, folder: Path, out: Path, options: str) -> None:
         self._system, self._folder, self._out, self._options = system, folder, out, options
         self._lines = out / JOURNAL
+        self._naming: Entry | None = None
         with _naming(out):
             system.makedirs(str(self._lines), exist_ok=True)
             entries = [
@@ -139,9 +140,7 @@ class RemoteJournal:
                 for entry in read_entries(system.cat_file(path))
             ]
             for entry in entries:
-                part = str(self.parts / entry.part)
-                if system.exists(part) and system.size(part) == entry.written:
-                    system.mv(part, str(out / entry.target))
+                self._finish(entry)
             self._clear()
             system.makedirs(str(self.parts), exist_ok=True)
         self._done = {entry.source: entry for entry in entries if entry.options == options}
@@ -164,11 +163,12 @@ class RemoteJournal:
     def commit(self, done: Done) -> None:
         """As that of `Journal`."""
         assert done.written is not None
-        entry = Entry.of(done, self._folder, self._out, self._options)
+        self._naming = entry = Entry.of(done, self._folder, self._out, self._options)
         name = f"{time.time_ns():020}-{secrets.token_hex(4)}.json"  # sorted by time: the last line of a picture counts
         with _naming(self._lines):
             self._system.pipe_file(str(self._lines / name), json.dumps(dataclasses.asdict(entry)).encode())
         self.publish(done)
+        self._naming = None
 
     def publish(self, done: Done) -> None:
         """As that of `Journal`."""
@@ -181,7 +181,16 @@ class RemoteJournal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._naming is not None:  # Ctrl-C came between a line and its name
+            with contextlib.suppress(OSError):
+                self._finish(self._naming)
         self._clear()
+
+    def _finish(self, entry: Entry) -> None:
+        """Gives a result whose line was written its name, where a kill came in between."""
+        part = str(self.parts / entry.part)
+        if self._system.exists(part) and self._system.size(part) == entry.written:
+            self._system.mv(part, str(self._out / entry.target))
 
     def _clear(self) -> None:
         with contextlib.suppress(OSError):

@@ -69,6 +69,22 @@ def test_a_kill_between_the_line_and_the_name_is_made_good(
     assert sorted(p.name for p in out.iterdir()) == [JOURNAL, "a.png"]
 
 
+def test_ctrl_c_between_the_line_and_the_name_leaves_both(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = places
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "publish", interrupted)
+    with pytest.raises(KeyboardInterrupt), Journal(folder, out, "o") as journal:
+        journal.commit(finished(folder, out, "a.png"))
+    assert (out / "a.png").read_bytes() == b"abc"
+    with Journal(folder, out, "o") as again:
+        assert again.is_done(folder / "a.png", 7, 8)
+
+
 def test_an_entry_counts_only_for_the_same_picture_options_and_result(places: tuple[Path, Path]) -> None:
     folder, out = places
     source = folder / "a.png"
