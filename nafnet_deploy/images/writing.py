@@ -12,7 +12,7 @@ from typing import IO, Any
 from PIL import Image
 
 from nafnet_deploy.errors import ImageError, UsageError
-from nafnet_deploy.images.encoding import write_deep_png, write_tiff
+from nafnet_deploy.images.encoding import PngRows, RowWriter, TiffRows, write_whole
 from nafnet_deploy.images.picture import Picture, to_samples
 
 
@@ -93,8 +93,7 @@ def write_picture(picture: Picture, target: Path) -> None:
 def _encode(picture: Picture, kind: _Kind, file: IO[bytes]) -> None:
     samples = to_samples(picture)
     if kind is _TIFF or picture.bits > 8:
-        write = write_tiff if kind is _TIFF else write_deep_png
-        write(file, samples, picture.icc, picture.exif, picture.dpi)
+        write_whole((TiffRows if kind is _TIFF else PngRows)(file, samples.shape, picture), samples)
         return
     metadata = {"icc_profile": picture.icc, "exif": picture.exif, "dpi": picture.dpi}
     image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)

@@ -144,7 +144,7 @@ class Restorer:
             return None
         overlap = self._manifest.tile_overlap if self._overlap is None else self._overlap
         # a tile of less than twice its overlap would compute every pixel four times and more
-        smallest = round_up(max(2 * overlap, multiple), multiple)
+        smallest = round_up(max(2 * overlap, self._manifest.tile_least), multiple)
         largest = int(pixels / whole[1]) if self.views > 1 else int(math.sqrt(pixels))
         side = max(min(largest, MAX_AUTO_TILE) // multiple * multiple, smallest)
         return int(min(side, *self._most))
