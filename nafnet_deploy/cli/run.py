@@ -41,6 +41,12 @@ def run(
     ),
     tile: str = typer.Option("auto", help="auto, off, or the side of a square tile in pixels."),
     overlap: int | None = typer.Option(None, help="Pixels that tiles share. (default: the model's)"),
+    memory: str | None = typer.Option(
+        None, help="Memory that the whole run may take, e.g. 1500MB; a picture that needs more is restored in parts."
+    ),
+    ensemble: bool = typer.Option(
+        False, "--ensemble", help="Mean over the 8 flips and turns of the picture: a little better, 8 times the work."
+    ),
     threads: int | None = typer.Option(None, help="CPU threads. (default: one per core)"),
     engine: str = typer.Option("auto", help=ENGINE_HELP),
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
@@ -53,6 +59,7 @@ def run(
     from nafnet_deploy.errors import UsageError
     from nafnet_deploy.released import find_bundle
     from nafnet_deploy.runtime.anytime import Wish, counted, rule_for, summary
+    from nafnet_deploy.runtime.memory import parse_memory
     from nafnet_deploy.runtime.restorer import Restorer
 
     for path in (source, *((right,) if right else ())):
@@ -60,6 +67,8 @@ def run(
             raise UsageError(f"{path} does not exist.", "Check the path.")
     if progressive and (right is not None or source.is_dir()):
         raise UsageError("--progressive takes one picture.", "Give a picture, or leave --progressive out.")
+    if progressive and ensemble:
+        raise UsageError("--progressive shows one view of the picture.", "Leave --ensemble out.")
     bundle = find_bundle(model)
     manifest = bundle.manifest
     stereo = manifest.model.views == 2
@@ -71,6 +80,7 @@ def run(
         positive(value, option)
     wish = Wish(iters, max_iters, until_delta, budget_ms, best_effort, quality)
     side = int(tile) if tile.isdecimal() else tile
+    limit = None if memory is None else parse_memory(memory)
     opened: Engine
     if manifest.parts or wish.adaptive or best_effort or progressive:
         rule = rule_for(wish, manifest)
@@ -80,7 +90,7 @@ def run(
         n = iters or iterations_of(engine) or manifest.default_iterations
         opened = open_engine(engine, bundle, n, threads, trust_engine, say)
     with opened:
-        restorer = Restorer(opened, manifest, side, overlap)
+        restorer = Restorer(opened, manifest, side, overlap, ensemble=ensemble, limit=limit)
         if progressive:
             _stages(restorer, source, out)
         elif right is not None:

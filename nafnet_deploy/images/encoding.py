@@ -3,7 +3,6 @@ EXIF directories, and pictures that never are in memory as a whole."""
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from typing import IO, Protocol

@@ -12,7 +12,7 @@ from typing import IO, Any
 from PIL import Image
 
 from nafnet_deploy.errors import ImageError, UsageError
-from nafnet_deploy.images.encoding import PngRows, RowWriter, TiffRows, write_whole
+from nafnet_deploy.images.encoding import PngRows, TiffRows, write_whole
 from nafnet_deploy.images.picture import Picture, to_samples
 
 
@@ -79,7 +79,7 @@ def write_picture(picture: Picture, target: Path) -> None:
     check_target(picture, target)
     kind = _KINDS[target.suffix.lower()]
     try:
-        with _whole_or_nothing(target) as file:
+        with whole_or_nothing(target) as file:
             _encode(picture, kind, file)
     except (
         Exception
@@ -101,7 +101,7 @@ def _encode(picture: Picture, kind: _Kind, file: IO[bytes]) -> None:
 
 
 @contextmanager
-def _whole_or_nothing(target: Path) -> Iterator[IO[bytes]]:
+def whole_or_nothing(target: Path) -> Iterator[IO[bytes]]:
     """A file that takes the target's name when all went well and vanishes otherwise, Ctrl-C included."""
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:

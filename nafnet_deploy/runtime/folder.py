@@ -12,6 +12,7 @@ import numpy as np
 from nafnet_deploy.errors import EngineError, ImageError, MachineError, NafdeployError, UsageError
 from nafnet_deploy.images.files import list_pictures, read_picture
 from nafnet_deploy.images.writing import WRITE_SUFFIXES, check_target, write_picture
+from nafnet_deploy.runtime.huge import in_parts, restore_in_parts
 from nafnet_deploy.runtime.progressive import Stage, progressive
 from nafnet_deploy.runtime.restorer import OnTile, Restorer
 
@@ -61,15 +62,18 @@ def restore_file(restorer: Restorer, source: Path, target: Path, on_tile: OnTile
             state of a split bundle stopped being finite.
         MachineError: memory ran out.
     """
-    picture = read_picture(source)
-    check_target(picture, target)
     try:
-        restored = restorer.in_unit_range(picture.pixels, on_tile)
+        if in_parts(restorer, source):
+            restore_in_parts(restorer, source, target, on_tile)
+        else:
+            picture = read_picture(source)
+            check_target(picture, target)
+            restored = restorer.in_unit_range(picture.pixels, on_tile)
+            write_picture(picture.with_pixels(restored), target)
     except MemoryError as error:
         raise MachineError(
             f"the memory does not suffice for {source}.", "Use smaller tiles, e.g. --tile 256."
         ) from error
-    write_picture(picture.with_pixels(restored), target)
     for outcome in restorer.outcomes:
         if outcome.fault:
             raise EngineError(
