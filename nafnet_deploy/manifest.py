@@ -88,7 +88,7 @@ class ModelManifest:
     padding: str
     """How to reach the multiple, right and bottom: `reflect` or `zeros`."""
     tile_overlap: int
-    """Advised overlap of neighbouring tiles (pixels)."""
+    """Advised overlap of neighbouring tiles (pixels): twice the reach that the export measured."""
     activation_bytes_per_pixel: float
     """Peak of the graph's live activations over the pixels of its input (bytes per pixel)."""
     color: str
@@ -122,6 +122,13 @@ class ModelManifest:
 
     activation_bytes_per_column: float = 0.0
     """Further bytes per pixel for every column of the input, where a network attends along whole rows."""
+
+    tile_least: int = 96
+    """Smallest side of a tile (pixels) that the export found to agree with the whole picture. Automatic tiles are not
+    smaller, and the self-tests of tiles take this size."""
+    tile_noise: float = 0.05
+    """Largest noise (standard deviation, white is 1) with which it found that: a network that was not made for noise
+    may judge a tile of a noisy picture otherwise than the whole."""
 
     parts: dict[str, PartSpec] = dataclasses.field(default_factory=dict)
     """The graphs of a split bundle, by name; empty for one unrolled graph."""

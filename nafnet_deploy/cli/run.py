@@ -24,6 +24,8 @@ def run(
     iters: option.Iters = None,
     tile: option.Tile = "auto",
     overlap: option.Overlap = None,
+    memory: option.Memory = None,
+    ensemble: option.Ensemble = False,
     threads: option.Threads = None,
     engine: option.EngineName = "auto",
     trust_engine: option.TrustEngine = False,
@@ -52,6 +54,7 @@ def run(
     from nafnet_deploy.runtime.batch.storage import FolderPlan
     from nafnet_deploy.runtime.cluster.run import ClusterPlan
     from nafnet_deploy.runtime.files import target_suffix
+    from nafnet_deploy.runtime.memory import parse_memory
     from nafnet_deploy.runtime.opening import Opening
     from nafnet_deploy.runtime.video import VIDEO_SUFFIXES
 
@@ -67,6 +70,8 @@ def run(
     clip = not folder and path.suffix.lower() in VIDEO_SUFFIXES
     if progressive and (right is not None or folder or clip):
         raise UsageError("--progressive takes one picture.", "Give a picture, or leave --progressive out.")
+    if progressive and ensemble:
+        raise UsageError("--progressive shows one view of the picture.", "Leave --ensemble out.")
     if not folder:
         for wrong, word in (
             (recursive, "--recursive"),
@@ -98,7 +103,8 @@ def run(
     target_suffix(path, form)
     wish = Wish(iters, max_iters, until_delta, budget_ms, best_effort, quality)
     side = int(tile) if tile.isdecimal() else tile
-    opening = Opening(bundle, engine, wish, progressive, side, overlap, threads, trust_engine)
+    limit = None if memory is None else parse_memory(memory)
+    opening = Opening(bundle, engine, wish, progressive, side, overlap, ensemble, limit, threads, trust_engine)
     encoding = Encoding(form, jpeg_quality)
     if cluster is not None:
         result = out or source.rstrip("/") + "_restored"

@@ -23,6 +23,18 @@ Model = Annotated[str, typer.Option("-m", "--model", help="A released model or a
 Iters = Annotated[int | None, typer.Option(help="Reasoning iterations N. (default: the model's)")]
 Tile = Annotated[str, typer.Option(help="auto, off, or the side of a square tile in pixels.")]
 Overlap = Annotated[int | None, typer.Option(help="Pixels that tiles share. (default: the model's)")]
+Memory = Annotated[
+    str | None,
+    typer.Option(
+        help="Memory that the whole run may take, e.g. 1500MB; a picture that needs more is restored in parts."
+    ),
+]
+Ensemble = Annotated[
+    bool,
+    typer.Option(
+        "--ensemble", help="Mean over the 8 flips and turns of the picture: a little better, 8 times the work."
+    ),
+]
 Threads = Annotated[int | None, typer.Option(help="CPU threads. (default: one per core)")]
 EngineName = Annotated[str, typer.Option("--engine", help=ENGINE_HELP)]
 TrustEngine = Annotated[bool, typer.Option("--trust-engine", help=TRUST_HELP)]

@@ -15,6 +15,7 @@ from torch import nn
 
 from nafnet_deploy.checkpoints.store import Checkpoint
 from nafnet_deploy.config import ModelConfig
+from nafnet_deploy.engines.torch import TorchEngine
 from nafnet_deploy.errors import ConfigError, UsageError
 from nafnet_deploy.export import calibration, graph
 from nafnet_deploy.export.contract import Half, free_sizes, scaled, write_contract
@@ -25,11 +26,13 @@ from nafnet_deploy.export.ranges import scan
 from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.export.split import TAPS, Stepped, check_splits, split_graph
 from nafnet_deploy.export.unroll import OUTPUT, to_onnx, unroll
-from nafnet_deploy.manifest import Bundle, PartSpec, bundle_file, open_bundle, part_suffix, sha256_of
+from nafnet_deploy.manifest import Bundle, ModelManifest, PartSpec, bundle_file, open_bundle, part_suffix, sha256_of
 from nafnet_deploy.models.local_means import localise
-from nafnet_deploy.models.registry import pictures
+from nafnet_deploy.models.registry import picture, pictures
 from nafnet_deploy.parity.golden import Case, write_golden
 from nafnet_deploy.parity.inputs import natural_batch, parity_shapes
+from nafnet_deploy.parity.tile_facts import measure_tiles
+from nafnet_deploy.parity.tolerance import TILED
 from nafnet_deploy.runtime.step_measures import measure_stopping
 
 GOLDEN_SIZES = ((32, 48),)
@@ -104,6 +107,9 @@ def export_bundle(
         graphs = tuple(Bundle(draft, manifest).graphs)
         hashes = {suffix: sha256_of(bundle_file(draft, suffix)) for suffix in (*graphs, ".golden.npz")}
         manifest = dataclasses.replace(manifest, sha256=hashes)
+        if config.views == 1:
+            on_stage("measure tiles")
+            manifest = _tile_facts(network, manifest, iterations)
         if parts:
             manifest = dataclasses.replace(manifest, stopping=measure_stopping(Bundle(draft, manifest), inputs))
         on_stage("prove parity")
@@ -184,6 +190,12 @@ def _trace(shape: tuple[int | str, ...], multiple: int) -> tuple[Shape, dict[int
     traced = tuple(sizes[d] if isinstance(d, str) else d for d in shape)
     free = {i: d for i, d in enumerate(shape) if isinstance(d, str)}
     return (traced[0], traced[1], traced[2], traced[3]), free
+
+
+def _tile_facts(network: nn.Module, manifest: ModelManifest, iterations: int) -> ModelManifest:
+    """The manifest with what the network, in float32, says about tiles."""
+    with TorchEngine(lambda batch: picture(network, batch, iterations)) as engine:
+        return measure_tiles(engine, manifest, TILED)
 
 
 def reference(network: nn.Module) -> Callable[[NDArray[np.float32], int], list[NDArray[np.float32]]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL.TiffImagePlugin import COMPRESSION_INFO, ImageFileDirectory_v2
 
 from nafnet_deploy.errors import ImageError, UsageError
 from nafnet_deploy.images.deep import check_depth, is_deep_colour, read_deep_colour
@@ -22,6 +23,7 @@ MAX_PIXELS = 2**28
 PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Suffixes by which a folder's pictures are found, lower case. A single file is judged by its content."""
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+_COMPRESSION = 259  # the TIFF tag
 _opening = threading.Lock()
 
 
@@ -53,17 +55,19 @@ def read_picture(path: Path) -> Picture:
         ImageError: the file is missing, not a picture, damaged, an animation, larger than `MAX_PIXELS`, or
             stored with samples that cannot be read in full.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         return _read(path, image)
 
 
-def read_size(path: Path) -> tuple[int, int]:
+def read_size(path: Path, most: int = MAX_PIXELS) -> tuple[int, int]:
     """Height and width (pixels) of the picture that `read_picture` would give, from the file's header alone.
+
+    `most` replaces the limit of `MAX_PIXELS`.
 
     Raises:
         ImageError: as `read_picture`, as far as the header tells.
     """
-    with _opened(path) as image:
+    with opened(path, most) as image:
         width, height = image.size
         # the base class's getexif: that of a PNG decodes all pixels to look for a block behind them
         turned = image.format != "TIFF" and Image.Image.getexif(image).get(ORIENTATION) in TURNED
@@ -71,7 +75,7 @@ def read_size(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+def opened(path: Path, most: int = MAX_PIXELS) -> Iterator[ImageFile.ImageFile]:
     """The opened, not yet loaded picture; whatever goes wrong until it is closed becomes an `ImageError`."""
     _check_file(path)
     try:
@@ -79,14 +83,12 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with _without_pillow_limit(), Image.open(path, formats=_FORMATS) as image:
-                _check_header(path, image)
+                _check_header(path, image, most)
                 yield image
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{path} is not a picture of a known kind.", "Give a JPEG, PNG, TIFF, WebP, BMP or GIF file."
-        ) from error
+        raise _unknown(path) from error
     except MemoryError as error:
         raise ImageError(f"{path} does not fit into memory.", "Use a machine with more memory.") from error
     except Exception as error:  # damaged files raise anything from zlib.error to KeyError in Pillow's decoders
@@ -106,13 +108,36 @@ def _check_file(path: Path) -> None:
         raise ImageError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
 
 
-def _check_header(path: Path, image: ImageFile.ImageFile) -> None:
+def _unknown(path: Path) -> ImageError:
+    """What is wrong with a file that no decoder takes, as far as its first bytes tell."""
+    with path.open("rb") as file:
+        head = file.read(8)
+        if head.startswith(b"PK\x03\x04"):
+            return ImageError(f"{path} is a ZIP archive, whatever its name says.", "Unpack it first.")
+        compression: object = None
+        if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            try:
+                directory = ImageFileDirectory_v2(head + (file.read(8) if b"+" in head[:4] else b""))
+                file.seek(directory.next)
+                directory.load(file)
+                compression = directory.get(_COMPRESSION)
+            except Exception:  # a damaged directory says nothing; its decoder raises anything
+                compression = None
+        if isinstance(compression, int) and compression not in COMPRESSION_INFO:
+            return ImageError(
+                f"{path} is a TIFF of compression {compression}, which cannot be read.",
+                "Save it with deflate, LZW or JPEG compression, or none.",
+            )
+    return ImageError(f"{path} is not a picture of a known kind.", "Give a JPEG, PNG, TIFF, WebP, BMP or GIF file.")
+
+
+def _check_header(path: Path, image: ImageFile.ImageFile, most: int) -> None:
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError(f"{path} has no pixels ({width}x{height}).", "Give a picture of at least 1x1.")
-    if width * height > MAX_PIXELS:
+    if width * height > most:
         raise ImageError(
-            f"{path} claims {width}x{height} pixels, more than the limit of {MAX_PIXELS / 1e6:.0f} million.",
+            f"{path} claims {width}x{height} pixels, more than the limit of {most / 1e6:.0f} million.",
             "Cut it into parts first.",
         )
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
@@ -150,7 +175,7 @@ def _read(path: Path, image: ImageFile.ImageFile) -> Picture:
         grey=grey,
         icc=icc,
         exif=upright_exif(image),
-        dpi=_dpi(image),
+        dpi=dpi_of(image),
         source=path,
     )
 
@@ -196,7 +221,8 @@ def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def _dpi(image: Image.Image) -> tuple[float, float] | None:
+def dpi_of(image: Image.Image) -> tuple[float, float] | None:
+    """The printing resolution of an opened picture; None where it has none that makes sense."""
     try:
         across, down = (float(d) for d in image.info["dpi"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):

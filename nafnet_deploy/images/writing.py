@@ -12,7 +12,7 @@ from typing import IO, Any
 from PIL import Image
 
 from nafnet_deploy.errors import ImageError, UsageError
-from nafnet_deploy.images.encoding import write_deep_png, write_tiff
+from nafnet_deploy.images.encoding import PngRows, TiffRows, write_whole
 from nafnet_deploy.images.picture import Picture, to_samples
 
 
@@ -79,7 +79,7 @@ def write_picture(picture: Picture, target: Path, quality: int | None = None) ->
     check_target(picture, target)
     kind = _KINDS[target.suffix.lower()]
     try:
-        with _whole_or_nothing(target) as file:
+        with whole_or_nothing(target) as file:
             _encode(picture, kind, file, quality)
     except (
         Exception
@@ -93,8 +93,7 @@ def write_picture(picture: Picture, target: Path, quality: int | None = None) ->
 def _encode(picture: Picture, kind: _Kind, file: IO[bytes], quality: int | None) -> None:
     samples = to_samples(picture)
     if kind is _TIFF or picture.bits > 8:
-        write = write_tiff if kind is _TIFF else write_deep_png
-        write(file, samples, picture.icc, picture.exif, picture.dpi)
+        write_whole((TiffRows if kind is _TIFF else PngRows)(file, samples.shape, picture), samples)
         return
     metadata = {"icc_profile": picture.icc, "exif": picture.exif, "dpi": picture.dpi}
     image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
@@ -105,7 +104,7 @@ def _encode(picture: Picture, kind: _Kind, file: IO[bytes], quality: int | None)
 
 
 @contextmanager
-def _whole_or_nothing(target: Path) -> Iterator[IO[bytes]]:
+def whole_or_nothing(target: Path) -> Iterator[IO[bytes]]:
     """A file that takes the target's name when all went well and vanishes otherwise, Ctrl-C included."""
     part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:

@@ -51,10 +51,10 @@ def padding_mode(config: ModelConfig) -> str:
 
 
 def tile_overlap(config: ModelConfig) -> int:
-    """Advised overlap of neighbouring tiles (pixels of the picture): some pixels of the coarsest level.
+    """Advised overlap of neighbouring tiles where nothing was measured (pixels): some pixels of the coarsest level.
 
     Each level doubles the pixels behind one feature, so the reach of a network with L levels grows as 2^L:
-    32 px for two levels of a U-Net, 128 px for four. It is advice, not a guarantee: the global means see a whole tile.
+    32 px for two levels of a U-Net, 128 px for four. The export measures it where it can: `parity.tile_facts`.
     """
     return ARCHITECTURES[config.architecture].overlap * config.size_multiple
 

@@ -14,8 +14,11 @@ SIZES = ((64, 64), (96, 160), (256, 256))
 BATCHES = (1, 3)
 """Batch sizes: the common one, and one that shows rows leaking into each other."""
 
+NOISE = 0.05
+"""Standard deviation of the fine noise of a natural picture (white is 1)."""
 
-def natural_batch(shape: tuple[int, int, int, int], seed: int) -> NDArray[np.float32]:
+
+def natural_batch(shape: tuple[int, int, int, int], seed: int, noise: float = NOISE) -> NDArray[np.float32]:
     """Different natural-looking pictures: smooth structure over several scales, hard edges and fine noise.
 
     White noise alone would leave the deep, smooth features of a restoration network almost unused.
@@ -23,6 +26,7 @@ def natural_batch(shape: tuple[int, int, int, int], seed: int) -> NDArray[np.flo
     Args:
         shape: [B, C, H, W], any sizes from 1.
         seed: the same seed and shape give the same values.
+        noise: standard deviation of the fine noise; the rest of the picture is the same for every value.
 
     Returns:
         float32 [B, C, H, W] in [0, 1].
@@ -40,7 +44,7 @@ def natural_batch(shape: tuple[int, int, int, int], seed: int) -> NDArray[np.flo
             y, x, radius = rng.uniform(0.0, 1.0), rng.uniform(0.0, 1.0), rng.uniform(0.05, 0.3)
             disc = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
             result[b] += disc * rng.normal(scale=0.3, size=(channels, 1, 1))
-    result = 0.5 + 0.35 * result + rng.normal(scale=0.05, size=shape)
+    result = 0.5 + 0.35 * result + rng.normal(scale=noise, size=shape)
     return np.clip(result, 0.0, 1.0).astype(np.float32)
 
 

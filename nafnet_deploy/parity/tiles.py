@@ -15,7 +15,7 @@ from nafnet_deploy.images.padding import round_up
 from nafnet_deploy.images.tiling import Axis, TilePlan
 from nafnet_deploy.manifest import Bundle, ModelManifest, sha256_of
 from nafnet_deploy.metrics import psnr
-from nafnet_deploy.parity.inputs import natural_batch
+from nafnet_deploy.parity.inputs import NOISE, natural_batch
 from nafnet_deploy.parity.self_tests import SelfTest, guarded, judged
 from nafnet_deploy.parity.tolerance import Limits, TileLimits
 from nafnet_deploy.runtime.restorer import Restorer
@@ -37,6 +37,8 @@ def tile_tests(
         limits: how far tiles may be from the whole.
         tile: side of a tile (pixels); the seeded picture is one and a half to two tiles wide.
         pictures: [H, W, 3] pictures to take besides the seeded one; those smaller than a tile are left out.
+
+    The seeded picture has the noise up to which the manifest states that tiles of its size hold.
     """
 
     def skipped(reason: str) -> tuple[SelfTest, SelfTest]:
@@ -51,19 +53,13 @@ def tile_tests(
         return skipped("the engine takes one size, so every picture is tiled")
     if bounds is not None and (bounds.largest[0] < height or bounds.largest[1] < width or min(bounds.smallest) > side):
         return skipped(f"the plan does not take both {side}x{side} and {height}x{width} pixels")
-    seeded = _picture(height, width, manifest)
+    seeded = tile_picture(height, width, manifest, noise=manifest.tile_noise)
     every = [seeded, *(p for p in pictures if min(p.shape[:2]) > side)]
 
     def compare() -> tuple[SelfTest, SelfTest]:
-        tiles, whole = Restorer(engine, manifest, tile=side), Restorer(engine, manifest, tile="off")
-        span = manifest.value_range[1] - manifest.value_range[0]
-        lowest, worst = np.inf, -np.inf
-        for picture in every:
-            cut, full = tiles(picture), whole(picture)
-            lowest = min(lowest, psnr(cut, full, span))
-            plan = tiles.plan(*picture.shape[:2])
-            worst = max(worst, seam(cut - full, plan, manifest.scale) / span)
-        words = f"{lowest:.1f} dB between tiles of {side} pixels and the whole, limit {limits.min_psnr:g} dB"
+        lowest, worst = compare_tiles(engine, manifest, side, every)
+        kind = f" of a picture with noise of {255 * manifest.tile_noise:.0f}/255" if not pictures else ""
+        words = f"{lowest:.1f} dB between tiles of {side} pixels and the whole{kind}, limit {limits.min_psnr:g} dB"
         close = SelfTest(TILED, _word(lowest >= limits.min_psnr), words, _finite(lowest), limits.min_psnr)
         words = f"the jump across borders exceeds that elsewhere by {worst:.2g}, limit {limits.max_seam:.2g}"
         return close, SelfTest(SEAMS, _word(worst <= limits.max_seam), words, _finite(worst), limits.max_seam)
@@ -73,6 +69,25 @@ def tile_tests(
     except EngineError as error:
         failure = SelfTest(TILED, "fail", error.message.rstrip("."))
         return failure, dataclasses.replace(failure, name=SEAMS)
+
+
+def compare_tiles(
+    engine: Engine, manifest: ModelManifest, side: int, pictures: Sequence[NDArray[np.float32]]
+) -> tuple[float, float]:
+    """Restores pictures [H, W, 3] whole and in tiles.
+
+    Returns:
+        The lowest PSNR between the two (dB), and the largest `seam` over the span from black to white.
+    """
+    tiles, whole = Restorer(engine, manifest, tile=side), Restorer(engine, manifest, tile="off")
+    span = manifest.value_range[1] - manifest.value_range[0]
+    lowest, worst = np.inf, -np.inf
+    for picture in pictures:
+        cut, full = tiles(picture), whole(picture)
+        lowest = min(lowest, psnr(cut, full, span))
+        plan = tiles.plan(*picture.shape[:2])
+        worst = max(worst, seam(cut - full, plan, manifest.scale) / span)
+    return lowest, worst
 
 
 def seam(difference: NDArray[np.float32], plan: TilePlan, scale: int = 1) -> float:
@@ -116,7 +131,7 @@ def static_test(bundle: Bundle, engine: Engine, open_with: Open, limits: Limits,
         fixed = fix_shape(bundle, (1, 3, side, side), folder)
     except MissingDependency as error:
         return SelfTest(STATIC, "not checked", error.message.rstrip("."))
-    picture = _picture(side + side // 2 + 1, side + 3, manifest)
+    picture = tile_picture(side + side // 2 + 1, side + 3, manifest)
 
     def compare() -> SelfTest:
         free = Restorer(engine, manifest, tile=side)(picture)
@@ -148,9 +163,12 @@ def fix_shape(bundle: Bundle, shape: tuple[int, int, int, int], folder: Path) ->
     return Bundle(path, dataclasses.replace(bundle.manifest, inputs=(spec,), sha256=hashes))
 
 
-def _picture(height: int, width: int, manifest: ModelManifest) -> NDArray[np.float32]:
+def tile_picture(
+    height: int, width: int, manifest: ModelManifest, seed: int = 12, noise: float = NOISE
+) -> NDArray[np.float32]:
+    """A seeded natural picture [height, width, 3] in the network's range of values."""
     black, white = manifest.value_range
-    picture = natural_batch((1, 3, height, width), seed=12)[0].transpose(1, 2, 0)
+    picture = natural_batch((1, 3, height, width), seed, noise)[0].transpose(1, 2, 0)
     return np.ascontiguousarray(picture * np.float32(white - black) + np.float32(black))
 
 

@@ -32,7 +32,7 @@ from nafnet_deploy.parity.tolerance import TILED, Limits, limits_for
 GRAPH = "onnxruntime"
 """The engine that runs an FP32 graph; the oracle runs an FP16 one."""
 TILE, ORACLE_TILE = 96, 32
-"""Side of the tiles of the self-tests (pixels); the oracle is slow."""
+"""Side of the fixed shape that a graph is given (pixels); the oracle is slow."""
 ORACLE_LARGEST = 64
 """Side of the part of a user's picture that the oracle is given (pixels)."""
 
@@ -239,5 +239,5 @@ class _Walk:
                 static = static_test(
                     self.bundle, engine, lambda b: self.opener(runner, b)(n), limits, tile, Path(folder)
                 )
-            tiled = tile_tests(engine, manifest, TILED, tile, scenes)
+            tiled = tile_tests(engine, manifest, TILED, manifest.tile_least, scenes)
             return (*batch_tests(engine, manifest, limits, pictures), static, *tiled)

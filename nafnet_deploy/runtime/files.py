@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from nafnet_deploy.errors import ConfigError, EngineError, ImageError, MachineEr
 from nafnet_deploy.images.files import read_picture
 from nafnet_deploy.images.picture import Picture
 from nafnet_deploy.images.writing import WRITE_SUFFIXES, check_target, write_picture
+from nafnet_deploy.runtime.huge import in_parts, restore_in_parts
 from nafnet_deploy.runtime.progressive import Stage, progressive
 from nafnet_deploy.runtime.restorer import OnTile, Restorer
 
@@ -46,9 +48,13 @@ def restore_file(
             state of a split bundle stopped being finite.
         MachineError: memory ran out.
     """
-    picture = read_picture(source)
-    check_target(picture, target)
-    write_picture(picture.with_pixels(restored_pixels(restorer, picture, on_tile)), target, quality)
+    if in_parts(restorer, source):
+        with _memory_for(source):
+            restore_in_parts(restorer, source, target, on_tile)
+    else:
+        picture = read_picture(source)
+        check_target(picture, target)
+        write_picture(picture.with_pixels(restored_pixels(restorer, picture, on_tile)), target, quality)
     if fault := fault_of(restorer):
         raise EngineError(
             f"{fault}; {target.name} holds the result of the iterations before.",
@@ -63,11 +69,17 @@ def restored_pixels(restorer: Restorer, picture: Picture, on_tile: OnTile | None
         ConfigError, EngineError: see `Restorer`.
         MachineError: memory ran out.
     """
-    try:
+    with _memory_for(picture.source):
         return restorer.in_unit_range(picture.pixels, on_tile)
+
+
+@contextmanager
+def _memory_for(source: Path) -> Iterator[None]:
+    try:
+        yield
     except MemoryError as error:
         raise MachineError(
-            f"the memory does not suffice for {picture.source}.", "Use smaller tiles, e.g. --tile 256."
+            f"the memory does not suffice for {source}.", "Use smaller tiles, e.g. --tile 256."
         ) from error
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+from nafnet_deploy.errors import ConfigError
 
 _FALLBACK = 2**30
 _SHARE = 4
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_UNKNOWN_RESIDENT = 300 * 10**6
 
 
 def available_memory() -> int | None:
@@ -24,6 +29,28 @@ def memory_budget() -> int:
     """Bytes for a network's activations: a quarter of what is available, 1 GiB where that is unknown."""
     available = available_memory()
     return _FALLBACK if available is None else available // _SHARE
+
+
+def parse_memory(text: str) -> int:
+    """Bytes of an amount such as `1500MB`, `1.5GB` or `800MiB`.
+
+    Raises:
+        ConfigError: no amount above 0, or a unit that is unknown or missing.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMG]i?B|B)\s*", text, re.IGNORECASE)
+    amount = float(match[1]) * _UNITS[match[2].upper()] if match else 0
+    if amount < 1:
+        raise ConfigError(f"the memory {text!r} is not an amount.", "Write e.g. --memory 1500MB or 2GiB.")
+    return int(amount)
+
+
+def resident_memory() -> int:
+    """Bytes that this process has in memory now; 300 MB, a usual figure, where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, AttributeError, ValueError, IndexError):
+        return _UNKNOWN_RESIDENT
 
 
 def _meminfo() -> int | None:

@@ -34,6 +34,10 @@ class Opening:
     """See `Restorer`."""
     overlap: int | None = None
     """See `Restorer`."""
+    ensemble: bool = False
+    """See `Restorer`."""
+    limit: int | None = None
+    """See `Restorer`."""
     threads: int | None = None
     """CPU threads; None leaves the choice to the engine."""
     trust: bool = False
@@ -62,12 +66,12 @@ class Opening:
         else:
             opened = open_engine(self.engine, self.bundle, self.iterations, self.threads, self.trust, note)
         with opened:
-            yield Restorer(opened, manifest, self.tile, self.overlap)
+            yield Restorer(opened, manifest, self.tile, self.overlap, ensemble=self.ensemble, limit=self.limit)
 
     def fingerprint(self, **more: Any) -> str:
         """16 hexadecimal digits that differ where results may differ: the graphs, the options, and `more` of them."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        for name in ("bundle", "threads", "trust"):  # threads and trust change no pixel
+        for name in ("bundle", "threads", "trust", "limit"):  # what changes no pixel, but for rounding
             del fields[name]
         fields |= {"graphs": self.bundle.manifest.sha256, "wish": dataclasses.asdict(self.wish), **more}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]

@@ -9,18 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nafnet_deploy.engines.anytime import AnytimeEngine, Outcome
-from nafnet_deploy.engines.base import Engine, announce, restore_batch, size_limits
+from nafnet_deploy.engines.base import Engine, size_limits
 from nafnet_deploy.errors import ConfigError, EngineError, ImageError
-from nafnet_deploy.images.padding import crop, pad_to, round_up
+from nafnet_deploy.images.padding import round_up
 from nafnet_deploy.images.tiling import Blender, TilePlan, plan_tiles
 from nafnet_deploy.manifest import ModelManifest
-from nafnet_deploy.runtime.memory import memory_budget
+from nafnet_deploy.runtime.memory import memory_budget, resident_memory
+from nafnet_deploy.runtime.tile_runner import Cut, Place, TileRunner
 
 MAX_AUTO_TILE = 1024
 """Largest side of a tile that `auto` chooses (pixels); beyond it the overlap costs next to nothing."""
 
 OnTile = Callable[[int, int], None]
-"""Told (tiles done, tiles in all) after each run of the engine."""
+"""Told (tiles done, tiles in all) after each tile."""
 
 
 class Restorer:
@@ -34,6 +35,8 @@ class Restorer:
             the tile's side (pixels). A graph of one fixed size decides for itself.
         overlap: pixels that neighbouring tiles share; None takes the manifest's advice, at most half a tile.
         memory: bytes for activations; None takes a quarter of what is available when a picture arrives.
+        ensemble: restore each tile in its 8 flips and turns and take the mean, for 8 times the work.
+        limit: bytes that the whole process may take while it restores a file; None leaves it to the machine.
 
     Raises:
         ConfigError: an impossible tile or overlap, or a tile that the graph's fixed size rules out.
@@ -50,28 +53,40 @@ class Restorer:
         tile: str | int = "auto",
         overlap: int | None = None,
         memory: int | None = None,
+        ensemble: bool = False,
+        limit: int | None = None,
     ) -> None:
         self._engine, self._manifest = engine, manifest
         self._tile, self._overlap, self._memory = tile, overlap, memory
+        self._limit = limit
         if len(engine.inputs) != 1 or len(engine.outputs) != 1 or len(engine.inputs[0].shape) != 4:
             raise EngineError(f"{manifest.name} does not map one picture to one picture.", "Export it again.")
-        batch, channels, *sides = engine.inputs[0].shape
+        _, channels, *sides = engine.inputs[0].shape
         self._planes = 3 * manifest.model.views
         if isinstance(channels, int) and channels != self._planes:
             raise EngineError(
                 f"{manifest.name} takes {channels} channels, pictures have {self._planes}.", "Use an RGB network."
             )
-        self._batch = batch if isinstance(batch, int) else 1
         self._fixed = tuple(side if isinstance(side, int) else None for side in sides)
         limits = size_limits(engine)
-        self._least = (1, 1) if limits is None else limits.smallest
         self._most = (math.inf, math.inf) if limits is None else limits.largest
+        self._runner = TileRunner(engine, manifest, ensemble)
         self._check_options()
 
     @property
     def engine(self) -> Engine:
         """What runs the network."""
         return self._engine
+
+    @property
+    def manifest(self) -> ModelManifest:
+        """The contract of the engine's graph."""
+        return self._manifest
+
+    @property
+    def limit(self) -> int | None:
+        """Bytes that the whole process may take; None for no limit."""
+        return self._limit
 
     @property
     def views(self) -> int:
@@ -111,13 +126,13 @@ class Restorer:
                 f"Use an overlap from 0 to {min(known) - 1}, or larger tiles.",
             )
 
-    def plan(self, height: int, width: int) -> TilePlan:
-        """The tiles that a picture of height x width pixels is cut into.
+    def plan(self, height: int, width: int, side: int | None = None) -> TilePlan:
+        """The tiles that a picture of height x width pixels is cut into; `side` takes the place of automatic ones.
 
         Raises:
             ConfigError: tiling is off and the graph's fixed size is smaller than the picture.
         """
-        side = self._side(height, width)
+        side = self._side(height, width) if side is None or self._tile != "auto" else side
         across = None if self.views > 1 else side
         tile = (self._fixed[0] or side or height, self._fixed[1] or across or width)
         if self._tile == "off" and (tile[0] < height or tile[1] < width):
@@ -136,18 +151,32 @@ class Restorer:
             return round_up(self._tile, multiple)
         if self._tile == "off":
             return None
-        budget = memory_budget() if self._memory is None else self._memory
+        budget = self._budget(height * width)
         whole = round_up(height, multiple), round_up(width, multiple)
         per_pixel = self._manifest.activation_bytes_per_pixel + self._manifest.activation_bytes_per_column * whole[1]
         pixels = budget / max(per_pixel, 1.0)
         if whole[0] * whole[1] <= pixels and whole[0] <= self._most[0] and whole[1] <= self._most[1]:
             return None
+        largest = int(pixels / whole[1]) if self.views > 1 else int(math.sqrt(pixels))
+        side = max(min(largest, MAX_AUTO_TILE) // multiple * multiple, self.least_tile)
+        return int(min(side, *self._most))
+
+    @property
+    def least_tile(self) -> int:
+        """The smallest side of a tile that is taken unasked (pixels)."""
         overlap = self._manifest.tile_overlap if self._overlap is None else self._overlap
         # a tile of less than twice its overlap would compute every pixel four times and more
-        smallest = round_up(max(2 * overlap, multiple), multiple)
-        largest = int(pixels / whole[1]) if self.views > 1 else int(math.sqrt(pixels))
-        side = max(min(largest, MAX_AUTO_TILE) // multiple * multiple, smallest)
+        side = round_up(max(2 * overlap, self._manifest.tile_least), self._manifest.size_multiple)
         return int(min(side, *self._most))
+
+    def _budget(self, pixels: int) -> int:
+        """Bytes for activations, when a picture of so many pixels is in memory."""
+        if self._memory is not None:
+            return self._memory
+        if self._limit is None:
+            return memory_budget()
+        results = 2 * 4 * self._planes * self._manifest.scale**2 * pixels
+        return max(self._limit - resident_memory() - results, 0)
 
     def __call__(self, image: NDArray[np.float32], on_tile: OnTile | None = None) -> NDArray[np.float32]:
         """Restores one picture.
@@ -170,14 +199,12 @@ class Restorer:
             )
         plan, scale = self.plan(*image.shape[:2]), self._manifest.scale
         blender = Blender(plan, self._planes, scale) if len(plan) > 1 else None
-        announce(self._engine, -(-len(plan) // self._batch))
-        done, result = 0, image
-        for places, tiles in self._runs(image, plan):
-            for (top, left), tile in zip(places, tiles, strict=True):
-                result = self.unpadded(tile, plan, (top, left))
-                if blender is not None:
-                    blender.add(top, left, result)
-            done += len(places)
+        (height, width), result = plan.tile, image
+        self.announce(len(plan))
+        tiles = self.tiles(lambda y, x: image[y : y + height, x : x + width], list(plan), plan)
+        for done, ((top, left), result) in enumerate(tiles, 1):
+            if blender is not None:
+                blender.add(top, left, result)
             if on_tile is not None:
                 on_tile(done, len(plan))
         if blender is not None:
@@ -191,46 +218,34 @@ class Restorer:
         Raises:
             ImageError, ConfigError, EngineError: as for a call.
         """
+        return self.to_unit(self(self.from_unit(pixels), on_tile))
+
+    def from_unit(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Pixels in [0, 1] as the network counts them."""
         black, white = self.value_range
-        if (black, white) == (0.0, 1.0):
-            return self(pixels, on_tile)
-        scaled = pixels * np.float32(white - black) + np.float32(black)
-        return (self(scaled, on_tile) - np.float32(black)) / np.float32(white - black)
+        return pixels if (black, white) == (0.0, 1.0) else pixels * np.float32(white - black) + np.float32(black)
 
-    def unpadded(self, tile: NDArray[np.float32], plan: TilePlan, place: tuple[int, int]) -> NDArray[np.float32]:
-        """A tile [3, H, W] of the engine without its padding, [h, w, 3]; values that are not numbers are refused."""
-        scale = self._manifest.scale
-        result = crop(tile, plan.tile[0] * scale, plan.tile[1] * scale).transpose(1, 2, 0)
-        if not np.isfinite(result).all():
-            raise EngineError(
-                f"{self._engine.name} gave values that are not numbers for the tile at {place[1]},{place[0]}.",
-                "Nothing was written. Check the graph with: nafdeploy parity",
-            )
-        return result
+    def to_unit(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Pixels as the network counts them in [0, 1]."""
+        black, white = self.value_range
+        return pixels if (black, white) == (0.0, 1.0) else (pixels - np.float32(black)) / np.float32(white - black)
 
-    def _runs(
-        self, image: NDArray[np.float32], plan: TilePlan
-    ) -> Iterator[tuple[list[tuple[int, int]], NDArray[np.float32]]]:
-        """Runs the engine over all tiles."""
-        for places, batch in self.batches(image, plan):
-            yield places, restore_batch(self._engine, batch)[: len(places)]
+    def announce(self, tiles: int) -> None:
+        """Tells an engine that counts per picture that a new one begins, of so many tiles."""
+        self._runner.announce(tiles)
 
-    def batches(
-        self, image: NDArray[np.float32], plan: TilePlan
-    ) -> Iterator[tuple[list[tuple[int, int]], NDArray[np.float32]]]:
-        """All tiles, padded; a graph of a fixed batch gets its last one filled up with repeats."""
-        multiple, dtype = self._manifest.size_multiple, np.dtype(self._engine.inputs[0].dtype)
-        height = self._fixed[0] or max(round_up(plan.tile[0], multiple), self._least[0])
-        width = self._fixed[1] or max(round_up(plan.tile[1], multiple), self._least[1])
-        every = list(plan)
-        for i in range(0, len(every), self._batch):
-            places = every[i : i + self._batch]
-            batch = np.empty((self._batch, self._planes, height, width), dtype)
-            for slot, (top, left) in enumerate(places):
-                tile = image[top : top + plan.tile[0], left : left + plan.tile[1]].transpose(2, 0, 1)
-                batch[slot] = pad_to(tile, height, width, self._manifest.padding)
-            batch[len(places) :] = batch[len(places) - 1]
-            yield places, batch
+    def tiles(self, cut: Cut, places: list[Place], plan: TilePlan) -> Iterator[tuple[Place, NDArray[np.float32]]]:
+        """Restores tiles of a picture that need not be in memory as a whole; see `TileRunner.tiles`."""
+        return self._runner.tiles(cut, places, plan)
+
+    def unpadded(self, tile: NDArray[np.float32], plan: TilePlan, place: Place) -> NDArray[np.float32]:
+        """A tile of the engine without its padding; see `TileRunner.unpadded`."""
+        return self._runner.unpadded(tile, plan.tile, place)
+
+    def batches(self, image: NDArray[np.float32], plan: TilePlan) -> Iterator[tuple[list[Place], NDArray[np.float32]]]:
+        """All tiles of a picture [H, W, 3 x views], padded, as the engine takes them."""
+        height, width = plan.tile
+        return self._runner.batches(lambda y, x: image[y : y + height, x : x + width], list(plan), plan.tile)
 
     def _fixed_size(self) -> str:
         return "x".join("any" if side is None else str(side) for side in self._fixed)

@@ -105,7 +105,7 @@ def test_auto_takes_the_whole_picture_when_it_fits_and_tiles_that_fit_otherwise(
 
     assert tile(512 * 512 * 100) == (512, 512)
     assert tile(512 * 512 * 100 - 1) == (504, 504)
-    assert tile(1) == (16, 16)  # twice the overlap
+    assert tile(1) == (96, 96)  # the smallest that the manifest vouches for
     assert tile(2000 * 2000 * 100, 3000) == (1024, 1024)
 
 
@@ -142,7 +142,7 @@ def test_a_half_precision_graph_gets_half_and_gives_float32(numpy_engine: type, 
 def test_progress_counts_tiles(numpy_engine: type, manifest: Make) -> None:
     calls: list[tuple[int, int]] = []
     Restorer(numpy_engine(same, (4, 3, 16, 16)), manifest(), overlap=0)(picture(48, 32), lambda *c: calls.append(c))
-    assert calls == [(4, 6), (6, 6)]
+    assert calls == [(done, 6) for done in range(1, 7)]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

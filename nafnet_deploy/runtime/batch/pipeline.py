@@ -14,6 +14,7 @@ from nafnet_deploy.images.picture import Picture
 from nafnet_deploy.images.writing import check_target, write_picture
 from nafnet_deploy.runtime.batch.jobs import Done, Job
 from nafnet_deploy.runtime.files import fault_of, restore_file, restored_pixels
+from nafnet_deploy.runtime.huge import in_parts
 from nafnet_deploy.runtime.restorer import Restorer
 
 AHEAD = 2
@@ -37,6 +38,8 @@ def restore_jobs(
         quality: of JPEG and WebP; see `write_picture`.
         ahead: pictures decoded before their turn; with 0 everything about one picture ends before the next begins.
     """
+    if restorer.limit is not None:  # the limit is for one picture
+        ahead = 0
     reading, writing = ThreadPoolExecutor(1, "decode"), ThreadPoolExecutor(_WRITERS, "encode")
     waiting: deque[tuple[Job, Future[Picture | None]]] = deque()
     leaving: deque[Future[Done]] = deque()
@@ -48,7 +51,7 @@ def restore_jobs(
                 if job is None:
                     more = False
                 else:
-                    waiting.append((job, reading.submit(_read, job)))
+                    waiting.append((job, reading.submit(_read, restorer, job)))
             if not waiting:
                 break
             job, read = waiting.popleft()
@@ -62,8 +65,10 @@ def restore_jobs(
         writing.shutdown(cancel_futures=True)
 
 
-def _read(job: Job) -> Picture | None:
+def _read(restorer: Restorer, job: Job) -> Picture | None:
     """The picture, or None for a large one, whose target has then not been checked."""
+    if in_parts(restorer, job.source):
+        return None
     height, width = read_size(job.source)
     if height * width > LARGE:
         return None
