@@ -91,10 +91,10 @@ def deadly(connection: object, opening: Opening, quality: int | None, ahead: int
     """A worker that the system kills when it meets picture 7."""
     read = workers.restore_jobs.__globals__["_read"]
 
-    def killed(job: object) -> object:
-        if job.source.name == "07.png":  # type: ignore[attr-defined]
+    def killed(*arguments: object) -> object:
+        if arguments[-1].source.name == "07.png":  # type: ignore[attr-defined]
             os.kill(os.getpid(), signal.SIGKILL)
-        return read(job)
+        return read(*arguments)
 
     workers.restore_jobs.__globals__["_read"] = killed
     REAL_WORK(connection, opening, quality, ahead)  # type: ignore[arg-type]
