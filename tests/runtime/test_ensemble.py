@@ -44,9 +44,7 @@ def test_it_is_the_mean_of_the_views_restored_one_by_one(
 
 
 @pytest.mark.parametrize("shape", [("batch", 3, "height", "width"), (4, 3, 32, 32)])
-def test_tiles_and_fixed_graphs_have_it_too(
-    numpy_engine: type, manifest: Make, shape: tuple[int | str, ...]
-) -> None:
+def test_tiles_and_fixed_graphs_have_it_too(numpy_engine: type, manifest: Make, shape: tuple[int | str, ...]) -> None:
     engine = numpy_engine(lambda batch: batch, shape)
     image = picture(70, 50)
     assert np.allclose(Restorer(engine, manifest(), 32, 8, ensemble=True)(image), image, atol=1e-6)
