@@ -74,6 +74,8 @@ def test_the_process_itself_ends_the_same_way(spawn: Command, tiny: Path, tmp_pa
         (["--overlap", "2000"], 2, ["overlap of 2000", "--tile"]),
         (["--overlap", "-1"], 2, ["overlap of -1", "0 or more"]),
         (["--threads", "0"], 2, ["--threads 0", "1 or more"]),
+        (["--memory", "much"], 2, ["'much'", "--memory 1500MB"]),
+        (["--memory", "10MB"], 2, ["10 MB of memory do not suffice", "At least", "--memory"]),
     ],
 )
 def test_impossible_options_are_refused(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from nafnet_deploy.errors import ImageError
@@ -76,6 +78,17 @@ def _animation(path: Path) -> None:
     frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:])
 
 
+def _zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("photo.png", png16(DEEP))
+
+
+def _unknown_compression(path: Path) -> None:
+    tifffile.imwrite(path, RGBA[..., :3], photometric="rgb", metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as file:
+        file.pages[0].tags["Compression"].overwrite(34887)  # LERC
+
+
 def _folder(path: Path) -> None:
     path.mkdir()
 
@@ -97,6 +110,8 @@ def _missing(path: Path) -> None:
         (_zero_size, "no pixels|damaged|not a picture"),
         (_bomb, "50000x50000"),
         (_animation, "2 pictures"),
+        (_zip, "ZIP archive"),
+        (_unknown_compression, "compression 34887"),
         (_folder, "folder"),
         (_missing, "does not exist"),
     ],

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import contextlib
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.runtime import memory
 
 
@@ -33,3 +38,30 @@ def test_this_machine_has_some_memory() -> None:
     available = memory.available_memory()
     assert available is not None
     assert available > 2**20
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [("1500MB", 1_500_000_000), ("1.5 GB", 1_500_000_000), ("800MiB", 800 * 2**20), ("2gib", 2**31), ("7b", 7)],
+)
+def test_an_amount_of_memory_is_read_with_its_unit(text: str, amount: int) -> None:
+    assert memory.parse_memory(text) == amount
+
+
+@given(st.text(max_size=12))
+def test_any_other_text_is_an_amount_or_one_line_with_a_mend(text: str) -> None:
+    with contextlib.suppress(ConfigError):
+        assert memory.parse_memory(text) >= 1
+
+
+@pytest.mark.parametrize("text", ["", "1500", "0MB", "-3MB", "nan GB", "1e9B", "MB", "3TB"])
+def test_an_amount_without_a_unit_or_a_size_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="not an amount"):
+        memory.parse_memory(text)
+
+
+def test_what_this_process_holds_grows_with_it() -> None:
+    before = memory.resident_memory()
+    block = bytearray(b"x") * (64 * 2**20)
+    assert memory.resident_memory() - before > 32 * 2**20
+    del block

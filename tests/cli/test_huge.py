@@ -1,0 +1,64 @@
+"""`nafdeploy run --memory` and `--ensemble` as a user meets them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from tests.cli.conftest import COMMAND, Command, photo, plain_environment
+
+
+def huge(path: Path, side: int) -> Path:
+    """A square noisy tiled TIFF, written band by band."""
+    rng = np.random.default_rng(0)
+    tiles = (rng.integers(0, 256, (256, 256, 3), np.uint8) for _ in range((side // 256) ** 2))
+    tifffile.imwrite(path, tiles, shape=(side, side, 3), dtype=np.uint8, tile=(256, 256), photometric="rgb")
+    return path
+
+
+def test_an_ensemble_is_another_picture(command: Command, tiny: Path, tmp_path: Path) -> None:
+    source = photo(tmp_path / "a.png")
+    for name, options in (("one.png", []), ("eight.png", ["--ensemble"])):
+        assert command("run", source, "-m", tiny, "-o", tmp_path / name, *options).code == 0
+    one, eight = (np.asarray(Image.open(tmp_path / name)).astype(int) for name in ("one.png", "eight.png"))
+    assert one.shape == eight.shape
+    assert (one != eight).any()
+
+
+def test_the_views_of_an_ensemble_have_no_progress(command: Command, tiny_split: Path, picture: Path) -> None:
+    command("run", picture, "-m", tiny_split, "--progressive", "--ensemble").refused(2, "--progressive", "--ensemble")
+
+
+def test_a_run_that_is_killed_leaves_no_half_picture(tiny: Path, tmp_path: Path) -> None:
+    source, target = huge(tmp_path / "a.tif", 2048), tmp_path / "b.tif"
+    run = subprocess.Popen(
+        [*COMMAND, "run", source, "-m", tiny, "-o", target, "--memory", "300MB", "--tile", "128"],
+        env=plain_environment(), stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not list(tmp_path.glob(".*.part")):
+        assert run.poll() is None
+        time.sleep(0.02)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    assert not target.exists()
+
+
+@pytest.mark.slow
+def test_memory_is_bounded_by_what_is_given_and_not_by_the_picture(tiny: Path, tmp_path: Path) -> None:
+    peaks = {}
+    for side in (1024, 6144):
+        source = huge(tmp_path / f"{side}.tif", side)
+        arguments = ["run", str(source), "-m", str(tiny), "-o", str(tmp_path / "out.tif"), "--memory", "250MB"]
+        run = subprocess.Popen([*COMMAND, *arguments], env=plain_environment())
+        _, status, used = os.wait4(run.pid, 0)
+        assert status == 0
+        peaks[side] = used.ru_maxrss * 1024
+    assert max(peaks.values()) < 250e6  # in memory the larger one would take 1.8 GB
