@@ -11,7 +11,6 @@ from nafnet_deploy.cli.console import ENGINE_HELP, TRUST_HELP, positive, progres
 from nafnet_deploy.released import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from nafnet_deploy.engines.base import Engine
     from nafnet_deploy.runtime.restorer import Restorer
 
 
@@ -47,12 +46,10 @@ def run(
 ) -> None:
     """Restore a picture, every picture of a folder, or a stereo pair."""
     from nafnet_deploy.engines.anytime import AnytimeEngine
-    from nafnet_deploy.engines.plan_choice import iterations_of
-    from nafnet_deploy.engines.registry import open_anytime, open_engine
-    from nafnet_deploy.engines.stopping import Budget
     from nafnet_deploy.errors import UsageError
     from nafnet_deploy.released import find_bundle
-    from nafnet_deploy.runtime.anytime import Wish, counted, rule_for, summary
+    from nafnet_deploy.runtime.anytime import Wish, counted, summary
+    from nafnet_deploy.runtime.opening import fixed_iterations, open_wish
     from nafnet_deploy.runtime.restorer import Restorer
 
     for path in (source, *((right,) if right else ())):
@@ -71,15 +68,7 @@ def run(
         positive(value, option)
     wish = Wish(iters, max_iters, until_delta, budget_ms, best_effort, quality)
     side = int(tile) if tile.isdecimal() else tile
-    opened: Engine
-    if manifest.parts or wish.adaptive or best_effort or progressive:
-        rule = rule_for(wish, manifest)
-        budget = None if budget_ms is None else Budget(budget_ms / 1e3, best_effort)
-        opened = open_anytime(engine, bundle, rule, budget, threads)
-    else:
-        n = iters or iterations_of(engine) or manifest.default_iterations
-        opened = open_engine(engine, bundle, n, threads, trust_engine, say)
-    with opened:
+    with open_wish(bundle, wish, engine, threads, trust_engine, say, steps=progressive) as opened:
         restorer = Restorer(opened, manifest, side, overlap)
         if progressive:
             _stages(restorer, source, out)
@@ -90,7 +79,7 @@ def run(
         else:
             _file(restorer, source, out)
         if not isinstance(opened, AnytimeEngine):
-            say(f"engine: {opened.name}, N = {n}")
+            say(f"engine: {opened.name}, N = {fixed_iterations(wish, engine, manifest)}")
         elif source.is_dir():
             say(f"engine: {opened.name}, {counted(opened.counts)}")
         elif not progressive:
