@@ -40,6 +40,7 @@ def draw(page: Page, url: str, name: str, change: bool = False) -> None:
     if change:
         page.check("#change")
     page.evaluate("document.activeElement.blur()")
+    page.wait_for_timeout(600)  # the bar of progress runs back
     page.screenshot(path=DOCS / name)
 
 
@@ -48,7 +49,7 @@ def main(url: str) -> None:
     program = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))))
     with sync_playwright() as tools:
         browser = tools.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        desk = browser.new_context(viewport={"width": 1100, "height": 960}, color_scheme="light")
+        desk = browser.new_context(viewport={"width": 1100, "height": 980}, color_scheme="light")
         draw(desk.new_page(), url, "page-light.png")
         phone = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark", is_mobile=True)
         draw(phone.new_page(), url, "page-phone.png", change=True)
