@@ -17,6 +17,8 @@ A message is one line that says what is wrong; `mend` is one line that says how 
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class NafdeployError(Exception):
     """Base of the tree.
@@ -35,6 +37,10 @@ class NafdeployError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} {self.mend}".strip()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # worker processes send errors home; a subclass with arguments of its own cannot be made again from one message
+        return _again, (type(self), self.args, self.__dict__)
 
 
 class UsageError(NafdeployError):
@@ -101,3 +107,9 @@ class BenchmarkError(NafdeployError):
     """A measurement too noisy to be reported."""
 
     exit_code = 7
+
+
+def _again(kind: type[NafdeployError], args: tuple[Any, ...], fields: dict[str, Any]) -> NafdeployError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error

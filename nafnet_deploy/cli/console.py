@@ -44,13 +44,23 @@ def show(table: Table) -> None:
 
 
 @contextmanager
-def progress() -> Iterator[Progress]:
-    """A progress bar on stderr; silent when stderr is not a terminal, gone when done."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def progress(unit: str | None = None) -> Iterator[Progress]:
+    """A progress bar on stderr; silent when stderr is not a terminal, gone when done.
+
+    Args:
+        unit: what is counted, e.g. `frames`, to show how many a second are done.
+    """
+    from rich import progress as rich
+    from rich.text import Text
+
+    class Rate(rich.ProgressColumn):
+        def render(self, task: rich.Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.1f} {unit}/s")
 
     console = stderr()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    columns = [rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn()]
+    columns += [*([Rate()] if unit else []), rich.TimeRemainingColumn()]
+    with rich.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         yield bar
 
 

@@ -5,112 +5,138 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from nafnet_deploy.cli.console import ENGINE_HELP, TRUST_HELP, positive, progress, say
+from nafnet_deploy.cli import run_options as option
+from nafnet_deploy.cli.console import positive, progress, say
+from nafnet_deploy.cli.run_folder import run_folder
 from nafnet_deploy.released import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from nafnet_deploy.runtime.opening import Opening
     from nafnet_deploy.runtime.restorer import Restorer
 
 
 def run(
-    source: Path = typer.Argument(
-        ..., metavar="IMAGE|DIR|LEFT", help="A picture, a folder of pictures, or the left view of a stereo pair."
-    ),
-    right: Path | None = typer.Argument(None, metavar="[RIGHT]", help="The right view, for a stereo network."),
-    out: Path | None = typer.Option(None, "-o", "--out", help="File or folder of the result. (default: beside IMAGE)"),
-    model: str = typer.Option(DEFAULT_MODEL, "-m", "--model", help="A released model or an exported .onnx file."),
-    iters: int | None = typer.Option(None, help="Reasoning iterations N. (default: the model's)"),
-    max_iters: int | None = typer.Option(
-        None, help="Split bundles: at most so many. (default: those that were proved)"
-    ),
-    until_delta: float | None = typer.Option(
-        None, help="Split bundles: stop when an iteration changes the picture by less (root mean square; white is 1)."
-    ),
-    budget_ms: float | None = typer.Option(
-        None, help="Split bundles: milliseconds for the network per picture; reading and writing come on top."
-    ),
-    best_effort: bool = typer.Option(False, "--best-effort", help="Run one iteration even if the budget is too small."),
-    quality: str | None = typer.Option(None, help="Split bundles that were calibrated: fast, balanced or best."),
-    progressive: bool = typer.Option(
-        False,
-        "--progressive",
-        help="Split bundles: write the picture of every iteration, NAME_n1, NAME_n2, ...",
-    ),
-    tile: str = typer.Option("auto", help="auto, off, or the side of a square tile in pixels."),
-    overlap: int | None = typer.Option(None, help="Pixels that tiles share. (default: the model's)"),
-    threads: int | None = typer.Option(None, help="CPU threads. (default: one per core)"),
-    engine: str = typer.Option("auto", help=ENGINE_HELP),
-    trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
+    source: option.Source,
+    right: option.Right = None,
+    out: option.Out = None,
+    model: option.Model = DEFAULT_MODEL,
+    iters: option.Iters = None,
+    tile: option.Tile = "auto",
+    overlap: option.Overlap = None,
+    threads: option.Threads = None,
+    engine: option.EngineName = "auto",
+    trust_engine: option.TrustEngine = False,
+    form: option.Format = None,
+    jpeg_quality: option.JpegQuality = None,
+    json: option.Json = False,
+    recursive: option.Recursive = False,
+    pattern: option.Pattern = None,
+    skip_existing: option.SkipExisting = False,
+    workers: option.Workers = 1,
+    max_iters: option.MaxIters = None,
+    until_delta: option.UntilDelta = None,
+    budget_ms: option.BudgetMs = None,
+    best_effort: option.BestEffort = False,
+    quality: option.Quality = None,
+    progressive: option.Progressive = False,
 ) -> None:
     """Restore a picture, every picture of a folder, or a stereo pair."""
-    from nafnet_deploy.engines.anytime import AnytimeEngine
-    from nafnet_deploy.errors import UsageError
+    from nafnet_deploy.errors import ConfigError, UsageError
     from nafnet_deploy.released import find_bundle
-    from nafnet_deploy.runtime.anytime import Wish, counted, summary
-    from nafnet_deploy.runtime.opening import fixed_iterations, open_wish
-    from nafnet_deploy.runtime.restorer import Restorer
+    from nafnet_deploy.runtime.anytime import Wish
+    from nafnet_deploy.runtime.batch.jobs import Encoding
+    from nafnet_deploy.runtime.batch.run import FolderPlan
+    from nafnet_deploy.runtime.files import target_suffix
+    from nafnet_deploy.runtime.opening import Opening
 
     for path in (source, *((right,) if right else ())):
         if not path.exists():
             raise UsageError(f"{path} does not exist.", "Check the path.")
     if progressive and (right is not None or source.is_dir()):
         raise UsageError("--progressive takes one picture.", "Give a picture, or leave --progressive out.")
+    if not source.is_dir():
+        for given, word in (
+            (recursive, "--recursive"),
+            (pattern is not None, "--pattern"),
+            (skip_existing, "--skip-existing"),
+            (workers != 1, "--workers"),
+            (json, "--json"),
+        ):
+            if given:
+                raise UsageError(f"{word} belongs to a folder, and {source} is a file.", f"Leave {word} out.")
     bundle = find_bundle(model)
-    manifest = bundle.manifest
-    stereo = manifest.model.views == 2
+    name, stereo = bundle.manifest.name, bundle.manifest.model.views == 2
     if stereo and right is None:
-        raise UsageError(f"{manifest.name} restores stereo pairs.", "Give two pictures: nafdeploy run LEFT RIGHT")
+        raise UsageError(f"{name} restores stereo pairs.", "Give two pictures: nafdeploy run LEFT RIGHT")
     if right is not None and not stereo:
-        raise UsageError(f"{manifest.name} restores single pictures, and two were given.", "Give one at a time.")
-    for value, option in ((iters, "--iters"), (max_iters, "--max-iters"), (threads, "--threads")):
-        positive(value, option)
+        raise UsageError(f"{name} restores single pictures, and two were given.", "Give one at a time.")
+    for value, word in (
+        (iters, "--iters"),
+        (max_iters, "--max-iters"),
+        (threads, "--threads"),
+        (workers, "--workers"),
+        (jpeg_quality, "--jpeg-quality"),
+    ):
+        positive(value, word)
+    if jpeg_quality is not None and jpeg_quality > 100:
+        raise ConfigError(f"--jpeg-quality {jpeg_quality} is impossible.", "Use 1 to 100.")
+    target_suffix(source, form)
     wish = Wish(iters, max_iters, until_delta, budget_ms, best_effort, quality)
     side = int(tile) if tile.isdecimal() else tile
-    with open_wish(bundle, wish, engine, threads, trust_engine, say, steps=progressive) as opened:
-        restorer = Restorer(opened, manifest, side, overlap)
+    opening = Opening(bundle, engine, wish, progressive, side, overlap, threads, trust_engine)
+    if source.is_dir():
+        target = out or _default(source, None, form)
+        plan = FolderPlan(source, target, recursive, pattern, skip_existing, Encoding(form, jpeg_quality), workers)
+        run_folder(plan, opening, json)
+        return
+    with opening.open(say) as restorer:
         if progressive:
-            _stages(restorer, source, out)
+            _stages(restorer, source, _default(source, out, form))
         elif right is not None:
             _pair(restorer, source, right, out)
-        elif source.is_dir():
-            _folder(restorer, source, out)
         else:
-            _file(restorer, source, out)
-        if not isinstance(opened, AnytimeEngine):
-            say(f"engine: {opened.name}, N = {fixed_iterations(wish, engine, manifest)}")
-        elif source.is_dir():
-            say(f"engine: {opened.name}, {counted(opened.counts)}")
-        elif not progressive:
-            say(f"engine: {opened.name}, {summary(opened.outcomes, opened.rule)}")
+            _file(restorer, source, _default(source, out, form), jpeg_quality)
+        if not progressive:
+            say(f"engine: {restorer.engine.name}, {_thought(restorer, opening)}")
 
 
-def _file(restorer: Restorer, source: Path, out: Path | None) -> None:
-    from nafnet_deploy.runtime.folder import default_target, restore_file
+def _thought(restorer: Restorer, opening: Opening) -> str:
+    from nafnet_deploy.engines.anytime import AnytimeEngine
+    from nafnet_deploy.runtime.anytime import summary
 
-    target = default_target(source) if out is None else out
-    if target.is_dir():
-        target = target / default_target(source).name
+    engine = restorer.engine
+    return summary(engine.outcomes, engine.rule) if isinstance(engine, AnytimeEngine) else f"N = {opening.iterations}"
+
+
+def _default(source: Path, out: Path | None, form: str | None) -> Path:
+    """The file or folder of the result."""
+    from nafnet_deploy.runtime.files import default_target
+
+    target = default_target(source, form) if out is None else out
+    return target / default_target(source, form).name if target.is_dir() and not source.is_dir() else target
+
+
+def _file(restorer: Restorer, source: Path, target: Path, quality: int | None) -> None:
+    from nafnet_deploy.runtime.files import restore_file
+
     with progress() as bar:
         task = bar.add_task(source.name, total=None)
-        restore_file(restorer, source, target, lambda done, total: bar.update(task, completed=done, total=total))
+        restore_file(
+            restorer, source, target, lambda done, total: bar.update(task, completed=done, total=total), quality
+        )
     say(f"{source} -> {target}")
 
 
-def _stages(restorer: Restorer, source: Path, out: Path | None) -> None:
-    from nafnet_deploy.runtime.folder import default_target, restore_stages
+def _stages(restorer: Restorer, source: Path, target: Path) -> None:
+    from nafnet_deploy.runtime.files import restore_stages
 
-    target = default_target(source) if out is None else out
-    if target.is_dir():
-        target = target / default_target(source).name
     for stage, written in restore_stages(restorer, source, target):
         say(f"N = {stage.iteration}: {written}, changed the picture by {stage.change:.1e}")
 
 
 def _pair(restorer: Restorer, left: Path, right: Path, out: Path | None) -> None:
     from nafnet_deploy.errors import UsageError
-    from nafnet_deploy.runtime.folder import default_target, restore_pair
+    from nafnet_deploy.runtime.files import default_target, restore_pair
 
     if out is not None and not out.is_dir():
         raise UsageError(f"{out} is not a folder, and a pair gives two pictures.", "Give an existing folder with -o.")
@@ -124,22 +150,3 @@ def _pair(restorer: Restorer, left: Path, right: Path, out: Path | None) -> None
             lambda done, total: bar.update(task, completed=done, total=total),
         )
     say(f"{left}, {right} -> {first}, {second}")
-
-
-def _folder(restorer: Restorer, source: Path, out: Path | None) -> None:
-    from nafnet_deploy.runtime.folder import default_target, restore_folder
-
-    target = default_target(source) if out is None else out
-    with progress() as bar:
-        task = bar.add_task(source.name, total=None)
-        result = restore_folder(
-            restorer,
-            source,
-            target,
-            lambda path, number, total: bar.update(task, description=path.name, completed=number - 1, total=total),
-        )
-    say(f"{source} -> {target}: {len(result.restored)} restored, {len(result.failed)} failed")
-    for failure in result.failed:
-        say(f"  {failure.source.name}: {failure.error}")
-    if result.failed:
-        raise typer.Exit(2)

@@ -66,11 +66,11 @@ def check_target(picture: Picture, target: Path) -> None:
         raise UsageError(f"{target} is the input itself and is never overwritten.", "Give another output with -o.")
 
 
-def write_picture(picture: Picture, target: Path) -> None:
+def write_picture(picture: Picture, target: Path, quality: int | None = None) -> None:
     """Writes a picture in the format that the suffix of `target` names; a file already there is replaced.
 
-    Depth, grey, alpha, ICC profile, EXIF and resolution of the picture are kept. JPEG is written at quality
-    95 without chroma subsampling, WebP at quality 95, PNG and TIFF without loss.
+    Depth, grey, alpha, ICC profile, EXIF and resolution of the picture are kept. JPEG is written at `quality` (1 to
+    100, None for 95) without chroma subsampling, WebP at `quality`, PNG and TIFF without loss.
 
     Raises:
         UsageError: the target is the picture's own file.
@@ -80,7 +80,7 @@ def write_picture(picture: Picture, target: Path) -> None:
     kind = _KINDS[target.suffix.lower()]
     try:
         with _whole_or_nothing(target) as file:
-            _encode(picture, kind, file)
+            _encode(picture, kind, file, quality)
     except (
         Exception
     ) as error:  # beside the disk's own errors, encoders raise anything on sides and metadata they dislike
@@ -90,7 +90,7 @@ def write_picture(picture: Picture, target: Path) -> None:
         ) from error
 
 
-def _encode(picture: Picture, kind: _Kind, file: IO[bytes]) -> None:
+def _encode(picture: Picture, kind: _Kind, file: IO[bytes], quality: int | None) -> None:
     samples = to_samples(picture)
     if kind is _TIFF or picture.bits > 8:
         write = write_tiff if kind is _TIFF else write_deep_png
@@ -98,7 +98,10 @@ def _encode(picture: Picture, kind: _Kind, file: IO[bytes]) -> None:
         return
     metadata = {"icc_profile": picture.icc, "exif": picture.exif, "dpi": picture.dpi}
     image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
-    image.save(file, format=kind.format, **kind.options, **{k: v for k, v in metadata.items() if v is not None})
+    options = dict(kind.options)
+    if quality is not None and "quality" in options:
+        options["quality"] = quality
+    image.save(file, format=kind.format, **options, **{k: v for k, v in metadata.items() if v is not None})
 
 
 @contextmanager

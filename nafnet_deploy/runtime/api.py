@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack, overload
@@ -21,8 +22,8 @@ from nafnet_deploy.released import DEFAULT_MODEL, find_bundle
 from nafnet_deploy.runtime import restorer as tiled
 from nafnet_deploy.runtime.anytime import Wish
 from nafnet_deploy.runtime.arrays import array_of, array_of_image, image_of, picture_of
-from nafnet_deploy.runtime.folder import restore_file
-from nafnet_deploy.runtime.opening import open_wish
+from nafnet_deploy.runtime.files import fault_of, restore_file, restored_pixels
+from nafnet_deploy.runtime.opening import Opening
 
 
 class Options(TypedDict, total=False):
@@ -82,14 +83,15 @@ class Restorer:
             quality=options.get("quality"),
         )
         self._manifest = bundle.manifest
-        self._engine = open_wish(
+        opening = Opening(
             bundle,
-            wish,
             options.get("engine", "auto"),
-            options.get("threads"),
-            options.get("trust_engine", False),
-            options.get("note"),
+            wish,
+            threads=options.get("threads"),
+            trust=options.get("trust_engine", False),
         )
+        self._open = ExitStack()
+        self._engine = self._open.enter_context(opening.open(options.get("note"))).engine
         self._arrays = tiled.Restorer(
             self._engine, bundle.manifest, options.get("tile", "auto"), options.get("overlap"), options.get("memory")
         )
@@ -166,13 +168,13 @@ class Restorer:
         Raises:
             UsageError: the target is the source.
             ImageError: the source cannot be read or the target cannot be written.
-            ConfigError, EngineError, MachineError: see `runtime.folder.restore_file`.
+            ConfigError, EngineError, MachineError: see `runtime.files.restore_file`.
         """
         restore_file(self._arrays, Path(source), Path(target))
 
     def close(self) -> None:
         """Frees the engine; calling it twice is harmless."""
-        self._engine.close()
+        self._open.close()
 
     def __enter__(self) -> Self:
         return self
@@ -185,10 +187,9 @@ class Restorer:
     def _restored(self, picture: Picture) -> Picture:
         if self._arrays.views > 1:
             raise ImageError(f"{self._manifest.name} restores stereo pairs.", "Use: nafdeploy run LEFT RIGHT")
-        restored = picture.with_pixels(self._arrays.in_unit_range(picture.pixels))
-        for outcome in self._arrays.outcomes:
-            if outcome.fault:
-                raise EngineError(f"{outcome.fault}.", "Check the bundle with: nafdeploy parity")
+        restored = picture.with_pixels(restored_pixels(self._arrays, picture))
+        if fault := fault_of(self._arrays):
+            raise EngineError(f"{fault}.", "Check the bundle with: nafdeploy parity")
         return restored
 
 

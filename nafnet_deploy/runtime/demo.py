@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from nafnet_deploy.errors import ImageError, MissingDependency
 from nafnet_deploy.metrics import psnr
-from nafnet_deploy.runtime.folder import restore_file
+from nafnet_deploy.runtime.files import restore_file
 from nafnet_deploy.runtime.restorer import Restorer
 
 CAPTION = 28

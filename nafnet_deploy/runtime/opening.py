@@ -1,49 +1,73 @@
-"""Opens the engine that a wish asks for: the one way from a bundle to something that runs."""
+"""Everything that decides what a restorer computes, as data: another process or machine can open the same one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from nafnet_deploy.engines.base import Engine
 from nafnet_deploy.engines.plan_choice import iterations_of
 from nafnet_deploy.engines.registry import open_anytime, open_engine
 from nafnet_deploy.engines.stopping import Budget
-from nafnet_deploy.manifest import Bundle, ModelManifest
+from nafnet_deploy.manifest import Bundle
 from nafnet_deploy.runtime.anytime import Wish, rule_for
+from nafnet_deploy.runtime.restorer import Restorer
 
 
-def fixed_iterations(wish: Wish, engine: str, manifest: ModelManifest) -> int:
-    """Iterations of a wish that leaves nothing to the picture: those asked for, the plan's, or the model's own."""
-    return wish.iters or iterations_of(engine) or manifest.default_iterations
+@dataclasses.dataclass(frozen=True)
+class Opening:
+    """How to open a restorer."""
 
+    bundle: Bundle
+    """The graph and its manifest, already checked against each other."""
+    engine: str = "auto"
+    """An engine's name, `auto`, or the path of a plan."""
+    wish: Wish = dataclasses.field(default_factory=Wish)
+    """How long to think."""
+    in_steps: bool = False
+    """Open a split bundle's steps even where a fixed number of iterations is asked."""
+    tile: str | int = "auto"
+    """See `Restorer`."""
+    overlap: int | None = None
+    """See `Restorer`."""
+    threads: int | None = None
+    """CPU threads; None leaves the choice to the engine."""
+    trust: bool = False
+    """Load a plan without asking whose it is."""
 
-def open_wish(
-    bundle: Bundle,
-    wish: Wish,
-    engine: str = "auto",
-    threads: int | None = None,
-    trust: bool = False,
-    note: Callable[[str], None] | None = None,
-    steps: bool = False,
-) -> Engine:
-    """Opens a bundle so that it thinks as long as wished.
+    @property
+    def iterations(self) -> int:
+        """What an unrolled graph computes."""
+        return self.wish.iters or iterations_of(self.engine) or self.bundle.manifest.default_iterations
 
-    Args:
-        bundle: what `open_bundle` returned.
-        wish: how long to think; what adapts to the picture needs a split bundle.
-        engine: a name of `engines.registry.ENGINES`, `auto`, or the path of a plan.
-        threads: CPU threads; None leaves the choice to the engine.
-        trust: load a plan given by path without checking whose it is.
-        note: told in one line each what `auto` tried and passed over.
-        steps: the engine must give the picture of every iteration.
+    @contextmanager
+    def open(self, note: Callable[[str], None] | None = None) -> Iterator[Restorer]:
+        """A restorer around a newly opened engine, closed at the end of the block.
 
-    Raises:
-        ConfigError, MissingDependency, MachineError, CheckpointError, EngineError: see `rule_for`, `open_engine` and
-            `open_anytime`.
-    """
-    if bundle.manifest.parts or wish.adaptive or wish.best_effort or steps:
-        rule = rule_for(wish, bundle.manifest)
-        budget = None if wish.budget_ms is None else Budget(wish.budget_ms / 1e3, wish.best_effort)
-        return open_anytime(engine, bundle, rule, budget, threads)
-    n = fixed_iterations(wish, engine, bundle.manifest)
-    return open_engine(engine, bundle, n, threads, trust, note)
+        Args:
+            note: told what `auto` passed over.
+
+        Raises:
+            ConfigError, EngineError, MachineError, CheckpointError: as `open_engine` and `Restorer`.
+        """
+        manifest, wish = self.bundle.manifest, self.wish
+        opened: Engine
+        if manifest.parts or wish.adaptive or wish.best_effort or self.in_steps:
+            budget = None if wish.budget_ms is None else Budget(wish.budget_ms / 1e3, wish.best_effort)
+            opened = open_anytime(self.engine, self.bundle, rule_for(wish, manifest), budget, self.threads)
+        else:
+            opened = open_engine(self.engine, self.bundle, self.iterations, self.threads, self.trust, note)
+        with opened:
+            yield Restorer(opened, manifest, self.tile, self.overlap)
+
+    def fingerprint(self, **more: Any) -> str:
+        """16 hexadecimal digits that differ where results may differ: the graphs, the options, and `more` of them."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        for name in ("bundle", "threads", "trust"):  # threads and trust change no pixel
+            del fields[name]
+        fields |= {"graphs": self.bundle.manifest.sha256, "wish": dataclasses.asdict(self.wish), **more}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ import io
 import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nafnet_deploy.engines.plan_choice import iterations_of
-from nafnet_deploy.errors import ConfigError, ImageError, MachineError
+from nafnet_deploy.errors import ConfigError, ImageError
 from nafnet_deploy.images.colormap import colours
 from nafnet_deploy.images.files import read_picture, read_size
 from nafnet_deploy.images.writing import check_target, write_picture
 from nafnet_deploy.manifest import Bundle
 from nafnet_deploy.runtime.anytime import Wish
+from nafnet_deploy.runtime.files import restored_pixels
 from nafnet_deploy.runtime.memory import memory_budget
-from nafnet_deploy.runtime.opening import fixed_iterations, open_wish
+from nafnet_deploy.runtime.opening import Opening
 from nafnet_deploy.runtime.restorer import Restorer
 from nafnet_deploy.serving.batching import BatchingEngine
 from nafnet_deploy.serving.gate import PixelGate
@@ -52,7 +53,7 @@ class Workshop:
 
     Raises:
         ConfigError: a stereo network, which takes two pictures.
-        MissingDependency, MachineError, EngineError: see `open_wish`.
+        MissingDependency, MachineError, EngineError: see `Opening`.
     """
 
     def __init__(self, bundle: Bundle, settings: Settings, metrics: Metrics) -> None:
@@ -61,14 +62,14 @@ class Workshop:
         self._gate = PixelGate(settings.max_pixels)
         self._device, self._opening = threading.Lock(), threading.Lock()
         self._restorers: dict[int, Restorer] = {}
-        self._engines: list[BatchingEngine] = []
+        self._open = ExitStack()
         if bundle.manifest.model.views > 1:
             raise ConfigError(
                 f"{bundle.manifest.name} restores stereo pairs, which the server does not take.",
                 "Use: nafdeploy run LEFT RIGHT",
             )
         planned = iterations_of(settings.engine)
-        self.default = fixed_iterations(Wish(settings.iterations), settings.engine, bundle.manifest)
+        self.default = self._opening_of(settings.iterations).iterations
         """Iterations when a request names none."""
         self.choices = tuple(range(1, bundle.manifest.iterations + 1)) if planned is None else (planned,)
         """Iterations that a request may name."""
@@ -96,12 +97,12 @@ class Workshop:
         """The restorer of n iterations; its engine is opened when it is first needed.
 
         Raises:
-            MissingDependency, MachineError, EngineError: see `open_wish`.
+            MissingDependency, MachineError, EngineError: see `Opening`.
         """
         with self._opening:
             if n not in self._restorers:
-                settings, manifest = self._settings, self._bundle.manifest
-                opened = open_wish(self._bundle, Wish(n), settings.engine, settings.threads, settings.trust_engine)
+                settings = self._settings
+                opened = self._open.enter_context(self._opening_of(n).open()).engine
                 engine = BatchingEngine(
                     opened,
                     settings.batch,
@@ -110,8 +111,8 @@ class Workshop:
                     self._device,
                     self._metrics.batches.observe,
                 )
-                self._engines.append(engine)
-                self._restorers[n] = Restorer(engine, manifest, memory=self._memory)
+                self._open.push(engine)
+                self._restorers[n] = Restorer(engine, self._bundle.manifest, memory=self._memory)
             return self._restorers[n]
 
     def restore(self, source: Path, target: Path, n: int, gone: threading.Event) -> float:
@@ -137,11 +138,8 @@ class Workshop:
                 picture = read_picture(source)
             check_target(picture, target)
             began = time.perf_counter()
-            try:
-                with self._timed("restore"):
-                    restored = self.restorer(n).in_unit_range(picture.pixels, lambda done, total: _check(gone))
-            except MemoryError as error:
-                raise MachineError("the memory does not suffice for this picture.", "Send a smaller one.") from error
+            with self._timed("restore"):
+                restored = restored_pixels(self.restorer(n), picture, lambda done, total: _check(gone))
             seconds = time.perf_counter() - began
             with self._timed("write"):
                 write_picture(picture.with_pixels(restored), target)
@@ -186,8 +184,11 @@ class Workshop:
 
     def close(self) -> None:
         """Finishes what runs and frees the engines."""
-        for engine in self._engines:
-            engine.close()
+        self._open.close()
+
+    def _opening_of(self, n: int | None) -> Opening:
+        settings = self._settings
+        return Opening(self._bundle, settings.engine, Wish(n), threads=settings.threads, trust=settings.trust_engine)
 
     @contextmanager
     def _admitted(self, source: Path, gone: threading.Event) -> Iterator[int]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
+from nafnet_deploy.runtime.batch.journal import JOURNAL
 from tests.cli.conftest import COMMAND, photo, plain_environment, snapshot
 
 PICTURES = 300
@@ -19,7 +22,8 @@ def default_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_ctrl_c_in_a_folder_leaves_whole_pictures_and_one_calm_line(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_in_a_folder_leaves_whole_pictures_and_one_calm_line(tiny: Path, tmp_path: Path, workers: str) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     content = photo(tmp_path / "a.png", (256, 256)).read_bytes()
@@ -27,24 +31,25 @@ def test_ctrl_c_in_a_folder_leaves_whole_pictures_and_one_calm_line(tiny: Path, 
         (folder / f"{i:03}.png").write_bytes(content)
     before = snapshot(folder)
     process = subprocess.Popen(
-        [*COMMAND, "run", str(folder), "-m", str(tiny), "-o", str(out)],
+        [*COMMAND, "run", str(folder), "-m", str(tiny), "-o", str(out), "--workers", workers],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=plain_environment(),
         preexec_fn=default_interrupt,
+        start_new_session=True,
     )
     while process.poll() is None and len(list(out.glob("*.png"))) < 2:
         time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers too
     stdout, stderr = process.communicate()
     assert process.returncode == 130, stderr
     assert stdout == ""
     assert stderr.startswith("nafdeploy: interrupted")
     assert len(stderr.splitlines()) == 1
-    finished = sorted(p.name for p in out.iterdir())
+    finished = sorted(p.name for p in out.iterdir() if p.name != JOURNAL)
     assert 2 <= len(finished) < PICTURES
-    assert finished == [f"{i:03}.png" for i in range(len(finished))]
+    assert workers == "2" or finished == [f"{i:03}.png" for i in range(len(finished))]
     for name in finished:
         with Image.open(out / name) as restored:
             restored.load()

@@ -51,7 +51,7 @@ def test_a_folder_is_restored_and_counted(command: Command, tiny: Path, tmp_path
     done = command("run", folder, "-m", tiny)
     assert (done.code, done.out) == (0, "")
     assert "3 restored, 0 failed" in done.err
-    assert sorted(p.name for p in (tmp_path / "in_restored").iterdir()) == ["0.jpg", "1.jpg", "2.jpg"]
+    assert sorted(p.name for p in (tmp_path / "in_restored").glob("[!.]*")) == ["0.jpg", "1.jpg", "2.jpg"]
     assert snapshot(folder) == before
 
 
@@ -68,4 +68,4 @@ def test_a_bad_picture_in_a_folder_is_named_and_the_others_are_restored(
     assert "2 restored, 1 failed" in done.err
     assert "b.png" in done.err
     assert "Traceback" not in done.err
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+    assert sorted(p.name for p in (tmp_path / "out").glob("[!.]*")) == ["a.png", "c.png"]
