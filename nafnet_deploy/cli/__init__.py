@@ -31,6 +31,7 @@ from nafnet_deploy.cli.run import run
 from nafnet_deploy.cli.serve import serve
 from nafnet_deploy.cli.tile import tile
 from nafnet_deploy.cli.train import train
+from nafnet_deploy.cli.triton import triton
 from nafnet_deploy.errors import NafdeployError
 
 INTERRUPTED = 130
@@ -61,6 +62,7 @@ for command in (
     inspect,
     doctor,
     serve,
+    triton,
     demo,
 ):
     app.command()(command)
