@@ -16,6 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -50,7 +51,7 @@ def main() -> None:
             time.sleep(0.1)
         body = picture(given.side)
         ask(port, "POST", "/restore", body)
-        report = {
+        report: dict[str, Any] = {
             "options": vars(given),
             "environment": plain(read_environment()),
             "start": first.strip(),
@@ -64,8 +65,8 @@ def main() -> None:
         report["mean_batch"] = round(batches, 2)
     finally:
         server.terminate()
-        report_end = server.wait(60)
-    print(json.dumps({**report, "exit_code": report_end}, indent=1, sort_keys=True))
+        code = server.wait(60)
+    print(json.dumps({**report, "exit_code": code}, indent=1, sort_keys=True))
 
 
 def one_round(port: int, pid: int, body: bytes, requests: int, concurrent: int) -> dict[str, object]:
