@@ -28,6 +28,7 @@ from nafnet_deploy.manifest import ModelManifest
 from nafnet_deploy.serving.formats import HEAD, MEDIA_TYPES, accepted, suffix_of
 from nafnet_deploy.serving.guard import Guard
 from nafnet_deploy.serving.metrics import Metrics
+from nafnet_deploy.serving.openapi import ANSWERS, BODY, REFUSALS
 from nafnet_deploy.serving.problems import Refused, problem, refused
 from nafnet_deploy.serving.settings import Settings
 from nafnet_deploy.serving.upload import receive_picture
@@ -40,43 +41,6 @@ _PAGE_POLICY = (
     "default-src 'none'; connect-src 'self'; img-src data: blob:; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_PICTURE: dict[str, Any] = {"type": "string", "format": "binary"}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "description": "A JPEG, PNG, TIFF, WebP, BMP or GIF file: as the body itself, or as one file of a form.",
-        "content": {
-            "image/*": {"schema": _PICTURE},
-            "application/octet-stream": {"schema": _PICTURE},
-            "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"file": _PICTURE}, "required": ["file"]}
-            },
-        },
-    }
-}
-_PROBLEM = {
-    "content": {
-        "application/problem+json": {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    "title": {"type": "string"},
-                    "status": {"type": "integer"},
-                    "detail": {"type": "string", "description": "What is wrong."},
-                    "mend": {"type": "string", "description": "What to do about it."},
-                },
-            }
-        }
-    }
-}
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "A form that cannot be read.", **_PROBLEM},
-    406: {"description": "No accepted format is written here.", **_PROBLEM},
-    408: {"description": "The body came too slowly.", **_PROBLEM},
-    413: {"description": "Too many bytes or pixels.", **_PROBLEM},
-    422: {"description": "Not a picture that can be restored, or iterations that are not offered.", **_PROBLEM},
-    503: {"description": "Too many requests in work.", **_PROBLEM},
-}
 Iters = Query(None, description="Reasoning iterations N; the model's own number when left out.")
 
 
@@ -120,7 +84,7 @@ def make_app(manifest: ModelManifest, workshop: Workshop, settings: Settings, me
         """The process lives and answers."""
         return {"status": "ok"}
 
-    @app.get("/ready", responses={503: _REFUSALS[503]})
+    @app.get("/ready", responses={503: REFUSALS[503]})
     async def readiness() -> dict[str, str]:
         """The model is loaded and has run; 503 before that, and while the server stops."""
         if not ready.is_set():
@@ -137,7 +101,7 @@ def make_app(manifest: ModelManifest, workshop: Workshop, settings: Settings, me
         """What is served, and the server's limits."""
         return facts(manifest, workshop, settings)
 
-    @app.post("/restore", response_class=Response, openapi_extra=_BODY, responses=_documented(_REFUSALS))
+    @app.post("/restore", response_class=Response, openapi_extra=BODY, responses=ANSWERS)
     async def restore(request: Request, iters: int | None = Iters) -> Response:
         """Restores a picture. The answer has its format, or the one that the Accept header asks for."""
         n = workshop.check_iterations(iters)
@@ -159,7 +123,7 @@ def make_app(manifest: ModelManifest, workshop: Workshop, settings: Settings, me
             background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
         )
 
-    @app.post("/iterations", response_class=Response, openapi_extra=_BODY, responses=_REFUSALS)
+    @app.post("/iterations", response_class=Response, openapi_extra=BODY, responses=REFUSALS)
     async def iterations(request: Request) -> Response:
         """The middle of a picture after every number of iterations, a line of JSON each, as they come.
 
@@ -251,11 +215,6 @@ def _to_the_end(lines: Iterator[dict[str, Any]], folder: Path) -> Iterator[dict[
         yield {"status": found.status_code, "detail": found.detail, "mend": found.mend}
     except Gone:
         return
-
-
-def _documented(refusals: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
-    pictures = {media: {"schema": _PICTURE} for media in MEDIA_TYPES.values()}
-    return {200: {"description": "The restored picture.", "content": pictures}, **refusals}
 
 
 def _answer_errors(app: FastAPI) -> None:

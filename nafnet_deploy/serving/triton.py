@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import secrets
 import shutil
 from pathlib import Path
 from typing import Any
 
-from nafnet_deploy.config import plain
 from nafnet_deploy.engines.cut import graph_of_iterations
 from nafnet_deploy.engines.plan import PLAN_SUFFIX, open_plan
 from nafnet_deploy.errors import ConfigError, EngineError, MachineError, MissingDependency, UsageError
 from nafnet_deploy.images.padding import round_up
-from nafnet_deploy.manifest import ModelManifest, TensorSpec, sha256_of_bytes
+from nafnet_deploy.manifest import ModelManifest, TensorSpec, sha256_of, sha256_of_bytes
+from nafnet_deploy.parity.golden import Case, read_golden, write_golden
 from nafnet_deploy.released import find_bundle
 
 MANIFEST = "model.json"
@@ -59,6 +58,7 @@ class _Model:
     outputs: tuple[TensorSpec, ...]
     largest_batch: int | None
     warm_up: tuple[int, int]
+    golden: tuple[Case, ...] = ()
 
 
 def write_repository(model: str, repository: Path, wish: TritonWish) -> Path:
@@ -99,8 +99,7 @@ def write_repository(model: str, repository: Path, wish: TritonWish) -> Path:
     try:
         draft.mkdir(parents=True)
         (draft / found.file).write_bytes(found.data)
-        manifest = json.dumps(plain(found.manifest), indent=1, sort_keys=True) + "\n"
-        (draft / MANIFEST).write_text(manifest, encoding="utf-8")
+        (draft / MANIFEST).write_text(_with_golden(found, draft).to_json(), encoding="utf-8")
         (draft / CONFIG).write_text(text, encoding="utf-8")
         (draft / CONFIG).replace(config)
         if target.exists():
@@ -135,7 +134,20 @@ def _graph(model: str, wish: TritonWish) -> _Model:
     manifest = dataclasses.replace(
         manifest, iterations=n, default_iterations=n, iteration_values=kept, sha256={".onnx": sha256_of_bytes(data)}
     )
-    return _Model("model.onnx", data, "onnxruntime", manifest, manifest.inputs, manifest.outputs, None, (side, side))
+    cases = read_golden(bundle.golden) if bundle.golden.is_file() else ()
+    golden = tuple(Case(case.batch, case.pictures[:n]) for case in cases)
+    return _Model(
+        "model.onnx", data, "onnxruntime", manifest, manifest.inputs, manifest.outputs, None, (side, side), golden
+    )
+
+
+def _with_golden(model: _Model, folder: Path) -> ModelManifest:
+    """Writes the golden file, where the bundle brought one; the manifest that vouches for it."""
+    if not model.golden:
+        return model.manifest
+    path = folder / "model.golden.npz"
+    write_golden(path, model.golden)
+    return dataclasses.replace(model.manifest, sha256={**model.manifest.sha256, ".golden.npz": sha256_of(path)})
 
 
 def _plan(path: Path, wish: TritonWish) -> _Model:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nafnet_deploy.errors import EngineError
+from nafnet_deploy.errors import ConfigError, EngineError
+from nafnet_deploy.manifest import open_bundle
 from nafnet_deploy.serving.batching import BatchingEngine
 from nafnet_deploy.serving.formats import MEDIA_TYPES, accepted
 from nafnet_deploy.serving.gate import PixelGate
+from nafnet_deploy.serving.metrics import Metrics
 from nafnet_deploy.serving.problems import Refused
 from nafnet_deploy.serving.protocol import timed_protocol
+from nafnet_deploy.serving.settings import Settings
+from nafnet_deploy.serving.work import Gone, Workshop
+from tests.cli.conftest import photo
 from tests.toy import ToyEngine
 
 
@@ -151,3 +158,35 @@ def test_a_client_that_does_not_read_is_cut_off() -> None:
     protocol.resume_writing()
     calls.pop()()
     assert aborted == [True]
+
+
+def test_split_bundles_are_served_too_and_a_client_that_leaves_frees_its_pixels(
+    tiny: Path, tiny_split: Path, tmp_path: Path
+) -> None:
+    source, never = photo(tmp_path / "a.png"), threading.Event()
+    results = []
+    for path in (tiny, tiny_split):
+        workshop = Workshop(open_bundle(path), Settings(engine="onnxruntime", threads=1), Metrics())
+        lines = list(workshop.stages(source, never))
+        assert [line.get("iterations") for line in lines] == [None, *workshop.choices]
+        results.append([line.get("picture") for line in lines][: 1 + 3])
+        left = workshop.stages(source, never)
+        next(left)
+        assert workshop._gate._inside == 48 * 40
+        left.close()
+        assert workshop._gate._inside == 0
+        gone = threading.Event()
+        gone.set()
+        with pytest.raises(Gone):
+            workshop.restore(source, tmp_path / "b.png", 1, gone)
+        workshop.close()
+    assert results[0] == results[1]
+    assert not (tmp_path / "b.png").exists()
+
+
+def test_stereo_networks_are_refused(tiny: Path) -> None:
+    bundle = open_bundle(tiny)
+    stereo = dataclasses.replace(bundle.manifest.model, architecture="nafssr")
+    pair = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, model=stereo))
+    with pytest.raises(ConfigError, match="stereo"):
+        Workshop(pair, Settings(), Metrics())

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cli.conftest import Command
+from tests.cli.conftest import Command, photo
 from tests.serving.conftest import Running, problem, started, until
 
 FORM = {"content-type": "multipart/form-data; boundary=X"}
@@ -165,6 +165,14 @@ def test_a_client_that_leaves_is_not_worked_for(strict: Running, png: bytes) -> 
         with strict.connect() as client:
             client.sendall((head + png)[:cut])
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # leave with a reset
+
+
+def test_a_client_that_leaves_between_iterations_frees_its_place(strict: Running, tmp_path: Path) -> None:
+    largest = photo(tmp_path / "b.png", (250, 200)).read_bytes()  # all the pixels that are decoded at a time
+    for _ in range(2):
+        with httpx.stream("POST", f"{strict.url}/iterations", content=largest, timeout=60) as answer:
+            next(answer.iter_lines())
+    until(lambda: httpx.post(f"{strict.url}/restore", content=largest, timeout=60).status_code == 200)
 
 
 def test_garbage_instead_of_http_is_refused(strict: Running) -> None:

@@ -77,13 +77,14 @@ def test_the_configuration_is_what_triton_s_schema_reads(tiny: Path, tmp_path: P
         (1, [3, 256, 256]),
         (4, [3, 256, 256]),
     ]
-    assert sorted(p.name for p in target.iterdir()) == ["model.json", "model.onnx"]
+    assert sorted(p.name for p in target.iterdir()) == ["model.golden.npz", "model.json", "model.onnx"]
     assert sorted(p.name for p in target.parent.iterdir()) == ["1", "config.pbtxt"]
 
 
-def test_a_version_is_a_bundle_of_the_iterations_asked_for(tiny: Path, tmp_path: Path) -> None:
+def test_a_version_is_a_bundle_of_the_iterations_asked_for(tiny: Path, tmp_path: Path, command: Command) -> None:
     target = write_repository(str(tiny), tmp_path, TritonWish(iterations=2))
     assert open_bundle(target / "model.onnx").manifest.iterations == 2
+    assert command("parity", target / "model.onnx").code == 0
     array = np.random.default_rng(0).random((16, 16, 3))
     results = []
     for path, n in ((tiny, 2), (target / "model.onnx", 2)):
