@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from nafnet_deploy.errors import ConfigError, EngineError
 from nafnet_deploy.manifest import open_bundle
+from nafnet_deploy.presets import preset
 from nafnet_deploy.serving.batching import BatchingEngine
 from nafnet_deploy.serving.formats import MEDIA_TYPES, accepted
 from nafnet_deploy.serving.gate import PixelGate
@@ -186,7 +187,7 @@ def test_split_bundles_are_served_too_and_a_client_that_leaves_frees_its_pixels(
 
 def test_stereo_networks_are_refused(tiny: Path) -> None:
     bundle = open_bundle(tiny)
-    stereo = dataclasses.replace(bundle.manifest.model, architecture="nafssr")
+    stereo = preset("nafssr-t-x2").config
     pair = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, model=stereo))
     with pytest.raises(ConfigError, match="stereo"):
         Workshop(pair, Settings(), Metrics())
