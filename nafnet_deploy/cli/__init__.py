@@ -28,8 +28,10 @@ from nafnet_deploy.cli.inspect import inspect
 from nafnet_deploy.cli.models import models
 from nafnet_deploy.cli.parity import parity
 from nafnet_deploy.cli.run import run
+from nafnet_deploy.cli.serve import serve
 from nafnet_deploy.cli.tile import tile
 from nafnet_deploy.cli.train import train
+from nafnet_deploy.cli.triton import triton
 from nafnet_deploy.errors import NafdeployError
 
 INTERRUPTED = 130
@@ -59,6 +61,8 @@ for command in (
     models,
     inspect,
     doctor,
+    serve,
+    triton,
     demo,
 ):
     app.command()(command)

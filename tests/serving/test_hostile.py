@@ -1,0 +1,246 @@
+"""Clients that send nonsense, too much, too slowly, or leave; and servers that are told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.cli.conftest import Command, photo
+from tests.serving.conftest import Running, problem, started, until
+
+FORM = {"content-type": "multipart/form-data; boundary=X"}
+PART = b'--X\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+
+
+@pytest.fixture(autouse=True)
+def still_serving(strict: Running, png: bytes) -> Iterator[None]:
+    """After whatever a test did, the server is free and restores a picture."""
+    yield
+    until(lambda: "nafdeploy_requests_in_work 0.0" in httpx.get(f"{strict.url}/metrics").text)
+    assert httpx.post(f"{strict.url}/restore", content=png, timeout=60).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({"content-type": "multipart/form-data"}, b"anything", 400),
+        (FORM, b"no boundary at all", 400),
+        (FORM, b"--X\r\nno headers\r\n\r\nx\r\n--X--\r\n", 400),
+        (FORM, b"--X\r\nContent-Disposition: form-data\r\n\r\nx\r\n--X--\r\n", 400),
+        (FORM, b"--X--\r\n", 422),
+        (FORM, b"", 422),
+        (FORM, b'--X\r\nContent-Disposition: form-data; name="a"\r\n\r\nno file\r\n--X--\r\n', 422),
+        (FORM, PART + b"\r\n--X--\r\n", 422),
+        (FORM, PART + b"\x89PNG cut off", 422),
+        (FORM, (PART + b"1\r\n") * 2 + b"--X--\r\n", 400),
+    ],
+)
+def test_a_malformed_form_is_explained(strict: Running, headers: dict[str, str], body: bytes, status: int) -> None:
+    problem(httpx.post(f"{strict.url}/restore", content=body, headers=headers, timeout=60), status)
+
+
+def bomb(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = zlib.compress(bytes(2**20), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("side", "status"), [(300, 413), (60_000, 422)])
+def test_a_bomb_is_refused_by_its_header(strict: Running, side: int, status: int) -> None:
+    problem(httpx.post(f"{strict.url}/restore", content=bomb(side, side), timeout=60), status, f"{side}x{side}")
+
+
+def test_a_declared_size_above_the_limit_is_refused_before_the_body(strict: Running) -> None:
+    with strict.connect() as client:
+        client.sendall(b"POST /restore HTTP/1.1\r\nHost: x\r\nContent-Length: 2147483648\r\n\r\n")
+        answer = client.recv(4096)
+        assert b" 413 " in answer
+        assert b"connection: close" in answer
+
+
+def stream_too_much(server: Running, limit: int) -> tuple[bytes, int]:
+    """Sends a chunked body without end until the server stops taking it: its answer, and how much was sent."""
+    block = b"100000\r\n" + bytes(2**20) + b"\r\n"
+    sent = 0
+    with server.connect() as client:
+        client.sendall(b"POST /restore HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        answer: list[bytes] = []
+        reader = threading.Thread(target=lambda: answer.append(client.recv(4096)))
+        reader.start()
+        try:
+            while sent < limit and not answer:
+                client.sendall(block)
+                sent += 2**20
+        except OSError:
+            pass
+        reader.join()
+    return answer[0], sent
+
+
+def test_a_body_without_end_is_cut_off(strict: Running) -> None:
+    answer, sent = stream_too_much(strict, 2**31)
+    assert b" 413 " in answer
+    assert sent < 2**29
+
+
+@pytest.mark.slow
+def test_a_body_of_two_gigabytes_leaves_the_memory_flat(tiny: Path) -> None:
+    def resident(running: Running) -> int:
+        status = Path(f"/proc/{running.process.pid}/status").read_text()
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
+
+    with started("-m", tiny, "--max-body", "4096", "--body-seconds", "600") as running:
+        before = resident(running)
+        answer = httpx.post(f"{running.url}/restore", content=(bytes(2**20) for _ in range(2048)), timeout=600)
+        problem(answer, 422, "not a picture")
+        assert resident(running) - before < 64 * 2**20
+    with started("-m", tiny) as running:
+        before = resident(running)
+        answer, _ = stream_too_much(running, 2**31)
+        assert b" 413 " in answer
+        assert resident(running) - before < 64 * 2**20
+
+
+@pytest.mark.parametrize("part", [b"", b"POST /restore HTT", b"GET /health HTTP/1.1\r\nHost: x\r\n"])
+def test_headers_that_do_not_come_end_the_connection(strict: Running, part: bytes) -> None:
+    with strict.connect() as client:
+        client.sendall(part)
+        assert client.recv(4096) == b""
+
+
+def test_a_body_that_stops_coming_is_given_up(strict: Running) -> None:
+    with strict.connect() as client:
+        client.sendall(b"POST /restore HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + bytes(10))
+        assert b" 408 " in client.recv(4096)
+
+
+def test_a_body_that_trickles_is_given_up(strict: Running) -> None:
+    with strict.connect() as client:
+        client.sendall(b"POST /restore HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        client.settimeout(0.2)
+        for _ in range(100):
+            client.sendall(b"x")
+            try:
+                assert b" 408 " in client.recv(4096)
+                break
+            except TimeoutError:
+                continue
+        else:
+            pytest.fail("the trickle was never given up")
+
+
+def test_one_request_too_many_is_asked_to_come_back(strict: Running, png: bytes) -> None:
+    slow = [strict.connect() for _ in range(2)]
+    try:
+        for client in slow:
+            client.sendall(b"POST /restore HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
+        until(lambda: "nafdeploy_requests_in_work 2.0" in httpx.get(f"{strict.url}/metrics").text)
+        answer = httpx.post(f"{strict.url}/restore", content=png)
+        problem(answer, 503, "2 requests")
+        assert answer.headers["retry-after"] == "1"
+        assert httpx.get(f"{strict.url}/health").status_code == 200
+    finally:
+        for client in slow:
+            client.close()
+
+
+def test_a_client_that_leaves_is_not_worked_for(strict: Running, png: bytes) -> None:
+    head = f"POST /restore HTTP/1.1\r\nHost: x\r\nContent-Length: {len(png)}\r\n\r\n".encode()
+    for cut in (len(head) // 2, len(head) + len(png) // 2, len(head) + len(png)):
+        with strict.connect() as client:
+            client.sendall((head + png)[:cut])
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # leave with a reset
+
+
+def test_a_client_that_leaves_between_iterations_frees_its_place(strict: Running, tmp_path: Path) -> None:
+    largest = photo(tmp_path / "b.png", (250, 200)).read_bytes()  # all the pixels that are decoded at a time
+    for _ in range(2):
+        with httpx.stream("POST", f"{strict.url}/iterations", content=largest, timeout=60) as answer:
+            next(answer.iter_lines())
+    until(lambda: httpx.post(f"{strict.url}/restore", content=largest, timeout=60).status_code == 200)
+
+
+def test_garbage_instead_of_http_is_refused(strict: Running) -> None:
+    with strict.connect() as client:
+        client.sendall(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+        assert b" 400 " in client.recv(4096)
+
+
+def test_told_to_stop_it_finishes_what_is_in_work(tiny: Path, png: bytes) -> None:
+    folders = set(Path(tempfile.gettempdir()).glob("nafdeploy-*"))
+    with started("-m", tiny, "--wait-ms", "1500") as running:  # a picture waits for others, so it is surely in work
+        answers: list[httpx.Response] = []
+        client = threading.Thread(
+            target=lambda: answers.append(httpx.post(f"{running.url}/restore", content=png, timeout=60))
+        )
+        client.start()
+        until(lambda: "nafdeploy_requests_in_work 1.0" in httpx.get(f"{running.url}/metrics").text)
+        code, said = running.stop()
+        client.join()
+    assert answers[0].status_code == 200
+    assert (code, said) == (0, "stopped\n")
+    assert set(Path(tempfile.gettempdir()).glob("nafdeploy-*")) <= folders
+
+
+def test_told_to_stop_it_does_not_wait_for_ever(tiny: Path) -> None:
+    with started("-m", tiny, "--stop-seconds", "1", "--idle-seconds", "300", "--body-seconds", "300") as running:
+        with running.connect() as client:
+            client.sendall(b"POST /restore HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
+            until(lambda: "nafdeploy_requests_in_work 1.0" in httpx.get(f"{running.url}/metrics").text)
+            began = time.monotonic()
+            code, _ = running.stop()
+            assert time.monotonic() - began < 60
+        assert code == 0
+
+
+def test_a_killed_server_drops_its_clients_at_once(tiny: Path, png: bytes) -> None:
+    with started("-m", tiny, "--wait-ms", "3000") as running, running.connect() as client:
+        client.sendall(f"POST /restore HTTP/1.1\r\nHost: x\r\nContent-Length: {len(png)}\r\n\r\n".encode() + png)
+        until(lambda: "nafdeploy_requests_in_work 1.0" in httpx.get(f"{running.url}/metrics").text)
+        running.process.kill()
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(4096) == b""
+
+
+def test_a_port_in_use_is_told_in_one_line(strict: Running, command: Command) -> None:
+    done = command("serve", "--port", str(strict.port))
+    done.refused(3, f"{strict.port} of 127.0.0.1 is in use", "--port 0")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "word"),
+    [
+        (("--port", "70000"), 2, "70000"),
+        (("--host", "no such host"), 2, "no such host"),
+        (("--host", "192.0.2.1", "--port", "0"), 3, "address of this machine"),
+        (("--port", "0", "--concurrency", "0"), 2, "concurrency"),
+        (("--port", "0", "--max-pixels", "1000"), 2, "max-pixels"),
+        (("--port", "0", "-m", "denoise-lite"), 2, "denoise-light"),
+        (("--port", "0", "--iters", "99"), 6, "99"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why(command: Command, options: tuple[str, ...], code: int, word: str) -> None:
+    command("serve", *options).refused(code, word)
+
+
+def test_a_machine_without_the_extra_is_told_its_name() -> None:
+    from tests.test_boundaries import BLOCKED
+
+    done = subprocess.run([sys.executable, "-c", BLOCKED, '["fastapi"]', "serve"], capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "nafnet-deploy[serve]" in done.stderr
