@@ -22,6 +22,9 @@ def export(
         help="unrolled: N iterations in one graph. split: head, step and tail, N chosen while it runs. "
         "(default: unrolled)",
     ),
+    task: str | None = typer.Option(
+        None, help="Of an all-in-one network: keep one task's experts, e.g. denoising, or infer. (default: the checkpoint's)"
+    ),
     imgsz: str | None = typer.Option(None, help="256, HxW or dynamic. (default: dynamic)"),
     batch: str | None = typer.Option(None, help="A number or dynamic. (default: dynamic)"),
     precision: str | None = typer.Option(None, help="fp32, or fp16 with float32 islands. (default: fp32)"),
@@ -56,6 +59,7 @@ def export(
             "model": model,
             "iterations": positive(iters, "--iters"),
             "mode": mode,
+            "task": task,
             "imgsz": imgsz,
             "batch": int(batch) if batch is not None and batch.isdecimal() else batch,
             "precision": precision,

@@ -24,12 +24,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nafnet_deploy.export.all_in_one import FoldedGatedBlock, FoldedRefinement
 from nafnet_deploy.export.attention import Attend
 from nafnet_deploy.export.enlarge import ConvEnlarge
 from nafnet_deploy.export.frequency import MatrixMagnitude, MatrixSkip
 from nafnet_deploy.export.norms import ChannelNorm, Gated, halves, scale_output
 from nafnet_deploy.export.stereo import FoldedAttention
 from nafnet_deploy.export.transformer import FoldedTransformer
+from nafnet_deploy.models.all_in_one_parts import GatedBlock, RefinementGate
 from nafnet_deploy.models.blocks import NAFBlock
 from nafnet_deploy.models.do_conv import DOConv2d
 from nafnet_deploy.models.frequency import FrequencySkip, MagnitudeInput
@@ -63,6 +65,8 @@ FORMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     MagnitudeInput: lambda part: MatrixMagnitude(),
     StereoAttention: FoldedAttention,
     TransformerBlock: FoldedTransformer,
+    GatedBlock: FoldedGatedBlock,
+    RefinementGate: FoldedRefinement,
     Enlarge: ConvEnlarge,
 }
 """The deployment form of every part that has one."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nafnet_deploy.checkpoints.store import Checkpoint
-from nafnet_deploy.config import ModelConfig
+from nafnet_deploy.config import INFER, ModelConfig
 from nafnet_deploy.errors import ConfigError, UsageError
 from nafnet_deploy.export import calibration, graph
 from nafnet_deploy.export.contract import Half, free_sizes, scaled, write_contract
@@ -56,10 +56,11 @@ def export_bundle(
         on_warning: told each part that an fp16 graph keeps in float32 because its values come near half's limit.
 
     Raises:
-        ConfigError: iterations, a size or a window of TLC that the network does not take.
+        ConfigError: iterations, a size, a task or a window of TLC that the network does not take.
         ExportError: the exporter failed, or the graph does not compute what the network computes.
         UsageError: the target folder cannot be written, or the pictures of `calibrate` cannot be read.
     """
+    checkpoint = for_task(checkpoint, recipe.task)
     config = checkpoint.config
     iterations, default = _iterations(config, recipe)
     shape = recipe.shape(config)
@@ -121,6 +122,20 @@ def export_bundle(
     return open_bundle(bundle_file(target, graphs[0]))
 
 
+def for_task(checkpoint: Checkpoint, task: str) -> Checkpoint:
+    """The checkpoint of an all-in-one network with the experts of `task`; itself where that is empty.
+
+    Raises:
+        ConfigError: the network has no experts.
+    """
+    if not task:
+        return checkpoint
+    if not checkpoint.config.expert:
+        raise ConfigError(f"--task {task}: {checkpoint.name} has no experts to choose from.", "Leave --task out.")
+    config = dataclasses.replace(checkpoint.config, expert=task)
+    return dataclasses.replace(checkpoint, config=config, task=checkpoint.task if task == INFER else task)
+
+
 def _iterations(config: ModelConfig, recipe: ExportRecipe) -> tuple[int, int]:
     """Iterations in the graph (of a split bundle: to prove), and those that a run takes unasked."""
     if recipe.mode == "split":
@@ -139,7 +154,10 @@ def _iterations(config: ModelConfig, recipe: ExportRecipe) -> tuple[int, int]:
 
 
 def target_path(checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -> Path:
-    """Where the graph goes: the name asked for, or `<folder>/<model>-n<N>-<shape>[-tlc<window>]-<precision>.onnx`."""
+    """Where the graph goes: the name asked for, or a name of what it is.
+
+    `<folder>/<model>[-<task>]-n<N>-<shape>[-tlc<window>]-<precision>.onnx`
+    """
     output = Path(recipe.output)
     if output.suffix == ".onnx":
         return output
@@ -151,7 +169,8 @@ def target_path(checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -
     batch = "" if recipe.batch in ("dynamic", 1) else f"-b{recipe.batch}"
     form = "split" if recipe.mode == "split" else f"n{iterations}"
     local = f"-tlc{recipe.tlc}" if recipe.tlc else ""
-    return output / f"{name}-{form}-{place}{batch}{local}-{recipe.precision}.onnx"
+    task = f"-{recipe.task}" if recipe.task else ""
+    return output / f"{name}{task}-{form}-{place}{batch}{local}-{recipe.precision}.onnx"
 
 
 def _choose_islands(folded: nn.Module, checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -> Half:

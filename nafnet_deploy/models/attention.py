@@ -20,10 +20,10 @@ def simplified(channels: int) -> nn.Sequential:
     return nn.Sequential(GlobalMean(), nn.Conv2d(channels, channels, 1))
 
 
-def squeezed(channels: int) -> nn.Sequential:
+def squeezed(channels: int, between: int | None = None) -> nn.Sequential:
     """CA: the mean through two 1x1 convs, ReLU between, sigmoid behind (Hu et al., "Squeeze-and-Excitation
-    Networks", 2018), reduced to half the channels as in NAFNet's Baseline."""
-    reduced = channels // 2
+    Networks", 2018), reduced to `between` channels, or to half of them as in NAFNet's Baseline."""
+    reduced = channels // 2 if between is None else between
     return nn.Sequential(
         GlobalMean(), nn.Conv2d(channels, reduced, 1), nn.ReLU(), nn.Conv2d(reduced, channels, 1), nn.Sigmoid()
     )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.models.all_in_one import AllInOne
 from nafnet_deploy.models.nafnet import NAFNet
 from nafnet_deploy.models.nafnet_rr import NAFNetRR, check_iterations
 from nafnet_deploy.models.nafssr import NAFSSR
@@ -32,6 +33,7 @@ ARCHITECTURES = {
     "nafnet-rr": Architecture(NAFNetRR, "reflect"),
     "nafssr": Architecture(NAFSSR, "zeros", 32),
     "restormer": Architecture(Restormer, "reflect", 16),
+    "all-in-one": Architecture(AllInOne, "reflect", 16),
 }
 
 
