@@ -71,7 +71,7 @@ class ModelConfig:
     dw_expand: int = 2
     """Channels of a block's depthwise conv over those of the block."""
     ffn_expand: int | float = 2
-    """Channels of a block's feed-forward half over those of the block; in a transformer block a fraction, rounded down."""
+    """Channels of a block's feed-forward half over those of the block; of a transformer a fraction, rounded down."""
     frequency_input: bool = False
     """Whether the network also reads the logarithm of the magnitudes of the picture's Fourier transform."""
     frequency_skips: bool = False

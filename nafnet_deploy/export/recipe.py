@@ -61,7 +61,8 @@ class ExportRecipe:
         need(self.default_iterations is None or self.default_iterations >= 1, "default_iterations", "use 1 or more")
         need(self.mode in MODES, "mode", f"use {' or '.join(MODES)}")
         choices = (INFER, *TASKS)
-        need(not self.task or self.task in choices, "task", f"it is no task; {nearest(self.task, choices).rstrip('.')}")
+        if self.task and self.task not in choices:
+            raise ConfigError(f"task = {self.task!r} is impossible: it is no task.", nearest(self.task, choices))
         need(self.precision in PRECISIONS, "precision", f"use {' or '.join(PRECISIONS)}")
         need(self.precision == "fp16" or not self.fp32_trunk, "fp32_trunk", "it belongs to --precision fp16")
         need(self.precision == "fp16" or not self.calibrate, "calibrate", "it belongs to --precision fp16")

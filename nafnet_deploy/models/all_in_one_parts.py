@@ -7,14 +7,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nafnet_deploy.config import INFER, LEAST_RANK, TASKS, ModelConfig, rank
-from nafnet_deploy.models.attention import squeezed
+from nafnet_deploy.models.attention import bottleneck
 from nafnet_deploy.models.layers import GlobalMean, LayerNorm2d, without_autocast
 from nafnet_deploy.models.restormer import EPS, attend_channels, depthwise
 
 
-def reduced(channels: int, share: int) -> int:
-    """Channels inside a gate: those around it divided by `share`, but not so few that all may fall silent."""
-    return max(LEAST_RANK, channels // share)
+def mean_gate(channels: int, share: int) -> nn.Sequential:
+    """A gate of the channels by their means, through `channels / share` of them: [B, c, H, W] -> [B, c, 1, 1].
+
+    GELU between: means differ little from picture to picture, and a ReLU may be 0, with no slope, for all of them.
+    """
+    return bottleneck(channels, max(LEAST_RANK, channels // share), nn.GELU())
 
 
 class LowRankConv(nn.Module):
@@ -23,7 +26,7 @@ class LowRankConv(nn.Module):
     ::
 
         z = dw3x3(gelu(norm(dw3x3(1x1(x)))))      r channels, r = rank(min(c_in, c_out), ratio)
-        y = 1x1(g * z)                            g = sigmoid(1x1(relu(1x1(mean(z))))), r / 8 channels between
+        y = 1x1(g * z)                            g = sigmoid(1x1(gelu(1x1(mean(z))))), r / 8 channels between
 
     It stands in the place of a 1x1 conv and the depthwise 3x3 beside it, and has fewer weights than they where
     r < c_in c_out / (c_in + c_out).
@@ -41,7 +44,7 @@ class LowRankConv(nn.Module):
         self.before = depthwise(r)
         self.norm = LayerNorm2d(r, EPS)
         self.after = depthwise(r)
-        self.context = squeezed(r, reduced(r, 8))
+        self.context = mean_gate(r, 8)
         self.up = nn.Conv2d(r, out, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -135,7 +138,7 @@ class RefinementGate(nn.Module):
 
     def __init__(self, channels: int, expert: str) -> None:
         super().__init__()
-        between = reduced(channels, 4)
+        between = max(LEAST_RANK, channels // 4)
         self.mean = GlobalMean()
         self.channel = nn.Sequential(nn.Conv2d(channels, between, 1), nn.ReLU(), nn.Conv2d(between, channels, 1))
         self.spatial = nn.Conv2d(2, 1, 7, padding=3)
@@ -149,7 +152,8 @@ class RefinementGate(nn.Module):
         mean = self.mean(x)
         channel = torch.sigmoid(self.channel(mean) + self.channel(x.amax(dim=(2, 3), keepdim=True)))
         spatial = torch.sigmoid(self.spatial(over_channels(x)))
-        return x + x * (channel * self.experts(self._shares(mean, tasks))) * spatial
+        refined: Tensor = x + x * (channel * self.experts(self._shares(mean, tasks))) * spatial
+        return refined
 
     def _shares(self, mean: Tensor, tasks: Tensor | None) -> Tensor:
         """How much each expert counts, [B, tasks, 1, 1]."""
@@ -173,7 +177,7 @@ class SkipFusion(nn.Module):
     ::
 
         f = 1x1(cat(features, skip))
-        y = features + f + g * z      z = 3x3(gelu(3x3(f))), c / 2 channels between; g = sigmoid(...mean(z)), c / 4
+        y = features + f + g * z      z = 3x3(gelu(3x3(f))), c / 2 channels between; g as in a LowRankConv, c / 4
 
     Args:
         channels: c.
@@ -185,9 +189,10 @@ class SkipFusion(nn.Module):
         self.merge = nn.Conv2d(2 * channels, channels, 1, bias=False)
         self.first = nn.Conv2d(channels, half, 3, padding=1, bias=False)
         self.second = nn.Conv2d(half, channels, 3, padding=1, bias=False)
-        self.gate = squeezed(channels, reduced(channels, 4))
+        self.gate = mean_gate(channels, 4)
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
         fused = self.merge(torch.cat([features, skip], dim=1))
         z = self.second(F.gelu(self.first(fused)))
-        return features + fused + self.gate(z) * z
+        result: Tensor = features + fused + self.gate(z) * z
+        return result

@@ -61,19 +61,23 @@ def tile_overlap(config: ModelConfig) -> int:
     return ARCHITECTURES[config.architecture].overlap * config.size_multiple
 
 
-def pictures(module: nn.Module, x: Tensor, iters: int) -> list[Tensor]:
+def pictures(module: nn.Module, x: Tensor, iters: int, tasks: Tensor | None = None) -> list[Tensor]:
     """The restored pictures of iterations 1..`iters`, each [B, planes, s H, s W] of `x`, s the network's scale.
 
     Args:
         module: a network made by `build`.
         x: pictures in [0, 1]; H and W multiples of the network's `size_multiple`.
         iters: reasoning iterations N; 1 for a network without reasoning.
+        tasks: what was done to each picture, as `AllInOne.forward` takes it; only a network with experts asks.
 
     Raises:
         ConfigError: `iters` below 1, or above 1 for a network without reasoning.
     """
     if isinstance(module, NAFNetRR):
         return module.forward_all(x, iters)
+    if isinstance(module, AllInOne) and tasks is not None:
+        check_iterations(iters)
+        return [module(x, tasks)]
     return [picture(module, x, iters)]
 
 

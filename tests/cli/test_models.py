@@ -21,7 +21,7 @@ from nafnet_deploy.model_list import list_models, supported
 from nafnet_deploy.presets import PRESETS, Preset
 from nafnet_deploy.released import released_models
 from tests.cli.conftest import Command
-from tests.variants import PLAIN, RESTORMER, RR, STEREO, variant
+from tests.variants import ALL_IN_ONE, PLAIN, RESTORMER, RR, STEREO, variant
 from tests.weights import seeded, stir
 
 SMALL = {
@@ -29,6 +29,7 @@ SMALL = {
     "nafnet-rr": RR,
     "nafssr": STEREO,
     "restormer": RESTORMER,
+    "all-in-one": ALL_IN_ONE,
 }
 """A small network of every architecture."""
 FEW = {name: PRESETS[name] for name in ("light", "denoising", "nafssr-t-x2")}
