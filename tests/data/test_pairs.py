@@ -142,7 +142,9 @@ def test_all_in_one_says_what_is_missing_and_refuses_only_what_was_asked_for(all
     assert told == [f"{all_in_one} is used without denoising/WED, dehazing/SOTS/gt, which it lacks"]
     with pytest.raises(ConfigError, match=r"lacks dehazing/SOTS/gt.*"):
         find_pairs("all-in-one", all_in_one, "train", ("dehazing", "denoising"))
-    with pytest.raises(ConfigError, match="lacks denoising/BSD400, denoising/WED, deraining"):
+    with pytest.raises(
+        ConfigError, match=r"lacks denoising/BSD400 \(clean pictures\), .* deraining/Rain100L \(rainy and gt\)"
+    ):
         find_pairs("all-in-one", all_in_one / "train/lol", "train")
 
 
