@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+Sample = TypeVar("Sample", bound=np.generic)
 
 
 def shrink(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
@@ -19,7 +23,7 @@ def enlarge(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
     return _resize(pixels, height * scale, width * scale)
 
 
-def to_multiple(pixels: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
+def to_multiple(pixels: NDArray[Sample], scale: int) -> NDArray[Sample]:
     """A picture without the last rows and columns that make its sides no multiple of `scale`."""
     height, width = pixels.shape[:2]
     return pixels[: height - height % scale, : width - width % scale]

@@ -102,7 +102,10 @@ def test_cdd_11_starts_with_one_clear_folder_for_eleven_degradations(tmp_path: P
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ("aio-3", ["denoising/BSD400 (clean pictures)", "deraining/Rain100L (rainy and gt)", "dehazing/SOTS (hazy and"]),
+        (
+            "aio-3",
+            ["denoising/BSD400 (clean pictures)", "deraining/Rain100L (rainy and gt)", "dehazing/SOTS (hazy and"],
+        ),
         ("aio-5", ["deblurring/GoPro (blur and sharp)", "lol/LOL-v1 (low and high)", "BSD68 (clean pictures)"]),
         ("cdd-11", ["clear (pictures)", "low_haze_snow (pictures)"]),
     ],
