@@ -11,7 +11,7 @@ import pytest
 
 from nafnet_deploy import model_list
 from nafnet_deploy.checkpoints.store import Checkpoint
-from nafnet_deploy.config import ARCHITECTURES, ModelConfig
+from nafnet_deploy.config import ARCHITECTURES, TASKS, ModelConfig
 from nafnet_deploy.engines.registry import ENGINES, open_engine
 from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.export.recipe import ExportRecipe
@@ -32,7 +32,7 @@ SMALL = {
     "all-in-one": ALL_IN_ONE,
 }
 """A small network of every architecture."""
-FEW = {name: PRESETS[name] for name in ("light", "denoising", "nafssr-t-x2")}
+FEW = {name: PRESETS[name] for name in ("light", "denoising", "nafssr-t-x2", "all-in-one")}
 
 
 @pytest.fixture
@@ -65,12 +65,14 @@ def test_json_on_stdout_is_the_list(few: dict[str, Preset], command: Command) ->
     table = {row["name"]: row for row in json.loads(done.out)}
     assert set(table) == {*released_models(), *FEW}
     assert table["light"]["engines"]["onnxruntime"] == ["fp32", "split"]
+    assert table["light"]["experts"] == []
+    assert table["all-in-one"]["experts"] == list(TASKS)
 
 
 def test_people_see_a_table_on_stderr(few: dict[str, Preset], command: Command) -> None:
     done = command("models")
     assert (done.code, done.out) == (0, "")
-    for word in ("874,851", "445,068", "stereo-super-resolution", *ENGINES):
+    for word in ("874,851", "445,068", "17,921,388", "stereo-super-resolution", "low-light", *ENGINES):
         assert word in done.err
 
 
