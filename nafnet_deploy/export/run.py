@@ -123,7 +123,7 @@ def export_bundle(
 
 
 def for_task(checkpoint: Checkpoint, task: str) -> Checkpoint:
-    """The checkpoint of an all-in-one network with the experts of `task`; itself where that is empty.
+    """The checkpoint of an all-in-one network with the experts of `task`, named after it; itself where that is empty.
 
     Raises:
         ConfigError: the network has no experts.
@@ -133,7 +133,8 @@ def for_task(checkpoint: Checkpoint, task: str) -> Checkpoint:
     if not checkpoint.config.expert:
         raise ConfigError(f"--task {task}: {checkpoint.name} has no experts to choose from.", "Leave --task out.")
     config = dataclasses.replace(checkpoint.config, expert=task)
-    return dataclasses.replace(checkpoint, config=config, task=checkpoint.task if task == INFER else task)
+    served = checkpoint.task if task == INFER else task
+    return dataclasses.replace(checkpoint, name=f"{checkpoint.name}-{task}", config=config, task=served)
 
 
 def _iterations(config: ModelConfig, recipe: ExportRecipe) -> tuple[int, int]:
@@ -154,10 +155,7 @@ def _iterations(config: ModelConfig, recipe: ExportRecipe) -> tuple[int, int]:
 
 
 def target_path(checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -> Path:
-    """Where the graph goes: the name asked for, or a name of what it is.
-
-    `<folder>/<model>[-<task>]-n<N>-<shape>[-tlc<window>]-<precision>.onnx`
-    """
+    """Where the graph goes: the name asked for, or `<folder>/<model>-n<N>-<shape>[-tlc<window>]-<precision>.onnx`."""
     output = Path(recipe.output)
     if output.suffix == ".onnx":
         return output
@@ -169,8 +167,7 @@ def target_path(checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -
     batch = "" if recipe.batch in ("dynamic", 1) else f"-b{recipe.batch}"
     form = "split" if recipe.mode == "split" else f"n{iterations}"
     local = f"-tlc{recipe.tlc}" if recipe.tlc else ""
-    task = f"-{recipe.task}" if recipe.task else ""
-    return output / f"{name}{task}-{form}-{place}{batch}{local}-{recipe.precision}.onnx"
+    return output / f"{name}-{form}-{place}{batch}{local}-{recipe.precision}.onnx"
 
 
 def _choose_islands(folded: nn.Module, checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -> Half:

@@ -94,5 +94,6 @@ def test_a_task_outside_the_list_is_refused_before_anything_is_loaded() -> None:
 
 
 def test_the_task_is_part_of_the_name() -> None:
-    names = {target_path(checkpoint(), ExportRecipe(task=task), 1).name for task in ("", "infer", "denoising")}
-    assert len(names) == 3
+    names = [target_path(for_task(checkpoint(), task), ExportRecipe(), 1).name for task in ("", "infer", "denoising")]
+    form = "n1-dynamic-fp32.onnx"
+    assert names == [f"small-{form}", f"small-infer-{form}", f"small-denoising-{form}"]
