@@ -15,6 +15,13 @@ from nafnet_deploy.models.layers import LayerNorm2d
 from nafnet_deploy.models.restormer import attend_channels
 
 
+class WideGate(Gate):
+    """A Gate whose activation is computed in float32; see `WideGELU`."""
+
+    def activate(self, x: Tensor) -> Tensor:
+        return super().activate(x.float()).to(x.dtype)
+
+
 class LowRank(nn.Module):
     """A LowRankConv without its last conv, which may be cut: [B, c_in, H, W] -> [B, r, H, W].
 
@@ -56,7 +63,7 @@ class FoldedGatedBlock(nn.Module):
         self.project = block.attn.project_out
         self.widen = LowRank(block.ffn.project_in, block.norm2)
         # The feed-forward half activates its first half and a Gate its second one: they change places.
-        self.feed = Gated(Gate("geglu"), nn.Identity(), exchange_halves(block.ffn.project_in.up))
+        self.feed = Gated(WideGate("geglu"), nn.Identity(), exchange_halves(block.ffn.project_in.up))
         self.narrow = LowRank(block.ffn.project_out)
         self.close = block.ffn.project_out.up
 

@@ -17,7 +17,14 @@ def mean_gate(channels: int, share: int) -> nn.Sequential:
 
     GELU between: means differ little from picture to picture, and a ReLU may be 0, with no slope, for all of them.
     """
-    return bottleneck(channels, max(LEAST_RANK, channels // share), nn.GELU())
+    return bottleneck(channels, max(LEAST_RANK, channels // share), WideGELU())
+
+
+class WideGELU(nn.Module):
+    """GELU in float32, whatever the input's type: in half even its constants would be rounded, block after block."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x.float()).to(x.dtype)
 
 
 class LowRankConv(nn.Module):
@@ -188,11 +195,12 @@ class SkipFusion(nn.Module):
         half = channels // 2
         self.merge = nn.Conv2d(2 * channels, channels, 1, bias=False)
         self.first = nn.Conv2d(channels, half, 3, padding=1, bias=False)
+        self.active = WideGELU()
         self.second = nn.Conv2d(half, channels, 3, padding=1, bias=False)
         self.gate = mean_gate(channels, 4)
 
     def forward(self, features: Tensor, skip: Tensor) -> Tensor:
         fused = self.merge(torch.cat([features, skip], dim=1))
-        z = self.second(F.gelu(self.first(fused)))
+        z = self.second(self.active(self.first(fused)))
         result: Tensor = features + fused + self.gate(z) * z
         return result
