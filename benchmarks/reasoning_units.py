@@ -26,7 +26,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from nafnet_deploy.checkpoints.store import Checkpoint, load_checkpoint
 from nafnet_deploy.config import ModelConfig
-from nafnet_deploy.data.datasets import CropDataset, PictureBank, ValidationDataset, collate, large_enough
+from nafnet_deploy.data.bank import PictureBank, large_enough
+from nafnet_deploy.data.datasets import CropDataset, ValidationDataset, collate
 from nafnet_deploy.data.degradations import Degradation
 from nafnet_deploy.data.pairs import Pair, picture_files
 from nafnet_deploy.metrics import psnr
@@ -189,7 +190,7 @@ def milliseconds(network: nn.Module, n: int, rounds: int = 5) -> float:
 def measure(network: nn.Module, config: ModelConfig, bank: PictureBank, damage: Degradation) -> list[float]:
     """Mean PSNR (dB) at N = 1..LARGEST."""
     rows = []
-    for degraded, clean, _ in ValidationDataset(bank, damage, VALIDATION_CROP, 0):
+    for degraded, clean, *_ in ValidationDataset(bank, damage, VALIDATION_CROP, 0):
         truth = plain(clean[None])
         rows.append([psnr(plain(p), truth) for p in restore_all(network, config, degraded[None], LARGEST)])
     return [float(v) for v in np.mean(rows, axis=0)]

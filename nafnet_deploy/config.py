@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from nafnet_deploy.errors import ConfigError
 
-ARCHITECTURES = ("nafnet", "nafnet-rr", "nafssr", "restormer")
+ARCHITECTURES = ("nafnet", "nafnet-rr", "nafssr", "restormer", "all-in-one")
 POSITIONS = ("encoder", "middle", "decoder")
 GATES = ("simple", "swiglu", "geglu", "reglu")
 """Activations that split the channels in two and multiply the halves."""
@@ -22,6 +22,12 @@ ACTIVATIONS = ("gelu", "relu")
 """Activations that keep the channels."""
 ATTENTIONS = ("sca", "ca", "eca", "none")
 NORMS = ("layer", "none")
+TASKS = ("denoising", "deraining", "dehazing", "deblurring", "low-light")
+"""What an `all-in-one` has experts for."""
+INFER = "infer"
+"""In the place of a task: the network finds out from the picture."""
+LEAST_RANK = 4
+"""Smallest rank of a low-rank conv."""
 
 T = TypeVar("T")
 
@@ -32,8 +38,8 @@ class ModelConfig:
 
     architecture: str = "nafnet"
     """`nafnet` (Chen et al., ECCV 2022), `nafnet-rr` (the same body with reasoning units), `nafssr` (stereo
-    super-resolution, Chu et al., CVPRW 2022: all its blocks are middle blocks at one level) or `restormer` (Zamir et
-    al., CVPR 2022: its blocks are transformer blocks)."""
+    super-resolution, Chu et al., CVPRW 2022: all its blocks are middle blocks at one level), `restormer` (Zamir et
+    al., CVPR 2022: its blocks are transformer blocks) or `all-in-one` (that body with low-rank convs and experts)."""
     width: int = 32
     """Channels at full resolution; each level doubles them."""
     encoder_blocks: tuple[int, ...] = (1, 1, 1, 28)
@@ -65,7 +71,7 @@ class ModelConfig:
     dw_expand: int = 2
     """Channels of a block's depthwise conv over those of the block."""
     ffn_expand: int | float = 2
-    """Channels of a block's feed-forward half over those of the block; in a `restormer` a fraction, rounded down."""
+    """Channels of a block's feed-forward half over those of the block; of a transformer a fraction, rounded down."""
     frequency_input: bool = False
     """Whether the network also reads the logarithm of the magnitudes of the picture's Fourier transform."""
     frequency_skips: bool = False
@@ -73,9 +79,15 @@ class ModelConfig:
     do_conv: bool = False
     """Whether convs over more than one pixel are over-parameterised while training (DO-Conv)."""
     heads: tuple[int, ...] = ()
-    """Attention heads of a `restormer` per encoder level, finest first, then of its middle; empty for the others."""
+    """Attention heads of a transformer per encoder level, finest first, then of its middle; empty for the others."""
     refinement_blocks: int = 0
-    """Blocks of a `restormer` behind its finest decoder level."""
+    """Blocks of a transformer behind its finest decoder level."""
+    lora_attention: float = 0.0
+    """Rank of an `all-in-one`'s convs before its attention over their fewest channels, see `rank`; 0 for the others."""
+    lora_ffn: float = 0.0
+    """The same in the feed-forward half."""
+    expert: str = ""
+    """Whose experts an `all-in-one` uses: those of one of `TASKS`, or `infer`; empty for the others."""
 
     def __post_init__(self) -> None:
         def need(ok: bool, field: str, rule: str) -> None:
@@ -93,12 +105,17 @@ class ModelConfig:
                 need(not getattr(self, field), field, "a nafssr has none")
         else:
             need(len(self.encoder_blocks) >= 1, "encoder_blocks", "give at least one level")
-        if self.architecture == "restormer":
-            self._check_restormer(need)
+        if self.transformer:
+            self._check_transformer(need)
         else:
             need(not self.heads, "heads", f"a {self.architecture} has none; use architecture restormer")
             need(self.refinement_blocks == 0, "refinement_blocks", f"a {self.architecture} has none")
             need(float(self.ffn_expand).is_integer(), "ffn_expand", "only a restormer takes fractions")
+        if self.architecture == "all-in-one":
+            self._check_experts(need)
+        else:
+            for field in ("lora_attention", "lora_ffn", "expert"):
+                need(not getattr(self, field), field, f"a {self.architecture} has none; use architecture all-in-one")
         need(all(n >= 0 for n in self.encoder_blocks), "encoder_blocks", "counts must be 0 or more")
         need(all(n >= 0 for n in self.decoder_blocks), "decoder_blocks", "counts must be 0 or more")
         need(
@@ -117,7 +134,7 @@ class ModelConfig:
         for field in ("dw_expand", "ffn_expand"):
             even = self.width * getattr(self, field) % 2 == 0
             rule = f"gate {self.gate} cuts width times {field} ({getattr(self, field)}) in two, so that must be even"
-            need(even or self.gate in ACTIVATIONS or self.architecture == "restormer", "width", rule)
+            need(even or self.gate in ACTIVATIONS or self.transformer, "width", rule)
         if self.attention == "ca":
             attended = self.width * self.dw_expand // (2 if self.gate in GATES else 1)
             need(min(attended, self.width if self.positions else attended) >= 2, "width",
@@ -133,18 +150,32 @@ class ModelConfig:
         else:
             need(bool(self.positions), "positions", "a nafnet-rr needs at least one")
 
-    def _check_restormer(self, need: Callable[[bool, str, str], None]) -> None:
-        levels = len(self.encoder_blocks)
+    def _check_transformer(self, need: Callable[[bool, str, str], None]) -> None:
+        name, levels = f"a {self.architecture}", len(self.encoder_blocks)
         need(self.refinement_blocks >= 0, "refinement_blocks", "it must be 0 or more")
         need(math.isfinite(self.ffn_expand), "ffn_expand", "it must be a number")
-        need(self.width % 2 == 0, "width", "a restormer's must be even: half of it goes down a level")
+        need(self.width % 2 == 0, "width", f"{name}'s must be even: half of it goes down a level")
         need(len(self.heads) == levels + 1, "heads", f"give {levels + 1}: one per encoder level, and the middle's")
         fit = all(heads >= 1 and self.width * 2**level % heads == 0 for level, heads in enumerate(self.heads))
         need(fit, "heads", "each must divide the channels of its level (width, doubled from level to level)")
-        need(self.attention == "none", "attention", "a restormer has no channel attention; write none")
+        need(self.attention == "none", "attention", f"{name} has no channel attention; write none")
         for field in ("scale", "dropout", "gate", "norm", "dw_expand", "frequency_input", "frequency_skips", "do_conv"):
             default = type(self).__dataclass_fields__[field].default
-            need(getattr(self, field) == default, field, f"a restormer has no choice there; leave it at {default!r}")
+            need(getattr(self, field) == default, field, f"{name} has no choice there; leave it at {default!r}")
+
+    def _check_experts(self, need: Callable[[bool, str, str], None]) -> None:
+        for field in ("lora_attention", "lora_ffn"):
+            ratio = getattr(self, field)
+            need(0 < ratio <= 1, field, "it must lie in (0, 1]: a rank above the channels would be none")
+            need(rank(self.width, ratio) <= self.width, field,
+                 f"its rank, {LEAST_RANK} or more, would be above the {self.width} channels of width")  # fmt: skip
+        choices = (INFER, *TASKS)
+        need(self.expert in choices, "expert", f"choose from {', '.join(choices)}")
+
+    @property
+    def transformer(self) -> bool:
+        """Whether its blocks are transformer blocks."""
+        return self.architecture in ("restormer", "all-in-one")
 
     @property
     def size_multiple(self) -> int:
@@ -170,6 +201,11 @@ class ModelConfig:
     def from_dict(cls, table: Mapping[str, Any], where: str = "model") -> ModelConfig:
         """Rebuilds the configuration; an unknown key is a `ConfigError`."""
         return read_table(cls, table, where)
+
+
+def rank(channels: int, ratio: float) -> int:
+    """Rank of a low-rank conv of an `all-in-one` whose input or output, whichever is less, has so many channels."""
+    return max(LEAST_RANK, int(channels * ratio))
 
 
 def plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 
-from nafnet_deploy.config import ModelConfig, plain
+from nafnet_deploy.config import TASKS, ModelConfig, plain
 from nafnet_deploy.engines.registry import ENGINES
 from nafnet_deploy.manifest import read_manifest
 from nafnet_deploy.presets import PRESETS
@@ -42,6 +42,8 @@ class ModelFacts:
     """Pictures that are restored together."""
     iterations: int
     """Reasoning iterations N that it was made for."""
+    experts: tuple[str, ...]
+    """Tasks that it has experts for, one of which `export --task` can keep; empty for most networks."""
     engines: dict[str, tuple[str, ...]]
     """Per engine what it computes: `fp32`, `fp16`, `bf16`, and `split` where it also runs the network in steps."""
 
@@ -73,6 +75,7 @@ def list_models(on_model: Callable[[str], None] = lambda name: None) -> tuple[Mo
                 config.scale,
                 config.views,
                 config.iterations,
+                TASKS if config.expert else (),
                 supported(config),
             )
         )

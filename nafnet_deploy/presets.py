@@ -69,6 +69,10 @@ RESTORMER = ModelConfig(
     ffn_expand=2.66,
     attention="none",
 )
+# The study's body; what makes it lighter than Restormer is told in models/all_in_one.py.
+ALL_IN_ONE = dataclasses.replace(
+    RESTORMER, architecture="all-in-one", ffn_expand=2, lora_attention=0.8, lora_ffn=0.5, expert="infer"
+)
 
 
 def _stereo(width: int, blocks: int, scale: int) -> ModelConfig:
@@ -94,6 +98,7 @@ PRESETS = {
     "nafft-net-w32": Preset(NAFFT_W32, "deblurring", "NAFFT-Net: ECA, and skips filtered by frequency, width 32"),
     "nafft-net-w32-reduced": Preset(NAFFT_W32_REDUCED, "deblurring", "the same with 12 blocks for 28, and DO-Conv"),
     "restormer": Preset(RESTORMER, "", "published Restormer (deblurring, deraining), attention over channels"),
+    "all-in-one": Preset(ALL_IN_ONE, "restoration", "Restormer's body, low-rank convs, gates and experts for 5 tasks"),
     "light": Preset(LIGHT, "", "NAFNet-RR, width 32, reasoning in the middle"),
     "medium": Preset(MEDIUM, "", "NAFNet-RR, width 64, reasoning in middle and decoder"),
     "heavy": Preset(HEAVY, "", "NAFNet-RR, width 128, reasoning in encoder, middle and decoder"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -61,3 +62,32 @@ def write_bundle(graph: Path) -> ModelManifest:
     manifest = manifest_of(graph)
     bundle_file(graph, ".json").write_text(manifest.to_json())
     return manifest
+
+
+def write_enlarging_bundle(graph: Path, scale: int, views: int = 1) -> None:
+    """A graph that repeats every pixel `scale` times in both directions, and its manifest, on disk."""
+    shape = ("batch", 3 * views, "height", "width")
+    scales = onnx.numpy_helper.from_array(np.array([1, 1, scale, scale], np.float32), "scales")
+    resize = onnx.helper.make_node(
+        *("Resize", ["input", "", "scales"], ["output"]),
+        **{"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+    )
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, dims)
+        for name, dims in (("input", shape), ("output", (*shape[:2], "taller", "wider")))
+    ]
+    body = onnx.helper.make_graph([resize], "enlarging", ends[:1], ends[1:], [scales])
+    model = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", 18)], producer_name="tests")
+    model.ir_version = 10
+    onnx.save(model, graph)
+    config = ModelConfig(width=4, encoder_blocks=(1,), decoder_blocks=(1,), scale=scale)
+    if views == 2:
+        config = ModelConfig(architecture="nafssr", width=4, encoder_blocks=(), decoder_blocks=(), scale=scale)
+    manifest = dataclasses.replace(
+        manifest_of(graph),
+        model=config,
+        scale=scale,
+        inputs=(TensorSpec("input", "float32", shape),),
+        outputs=(TensorSpec("output", "float32", (*shape[:2], "taller", "wider")),),
+    )
+    bundle_file(graph, ".json").write_text(manifest.to_json())

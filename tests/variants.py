@@ -46,3 +46,17 @@ RESTORMER = ModelConfig(
     ffn_expand=2.66,
     attention="none",
 )
+ALL_IN_ONE = ModelConfig(
+    architecture="all-in-one",
+    width=16,
+    encoder_blocks=(1,),
+    middle_blocks=1,
+    decoder_blocks=(1,),
+    refinement_blocks=1,
+    heads=(1, 2),
+    ffn_expand=2,
+    attention="none",
+    lora_attention=0.8,
+    lora_ffn=0.5,
+    expert="infer",
+)

@@ -55,7 +55,7 @@ class PictureScore:
     name: str
     """File name of the degraded picture."""
     input: Quality
-    """Of the degraded picture, as the network was given it."""
+    """Of the degraded picture, as the network was given it; where that enlarges, enlarged bicubically."""
     restored: tuple[Quality, ...]
     """Of the restored picture, clipped to [0, 1] and not rounded, per iteration count."""
 
@@ -83,9 +83,9 @@ class EvaluationReport:
     clean: str
     """Name of the folder of clean pictures."""
     degraded: str
-    """Name of the folder of degraded pictures; empty when noise was added."""
+    """Name of the folder of degraded pictures; empty when noise was added or pictures were shrunk."""
     sigma: float | None
-    """Standard deviation of the Gaussian noise, in steps of 255; None for pairs."""
+    """Standard deviation of the Gaussian noise, in steps of 255; None for pairs and shrunk pictures."""
     seed: int
     """Seed of the one generator that draws the noise of all pictures, in name order; without meaning for pairs."""
     iterations: tuple[int, ...]
@@ -164,8 +164,9 @@ class EvaluationReport:
         return table
 
     def _data(self) -> str:
-        noise = f"sigma {self.sigma:g}" if self.sigma is not None else f"degraded: {self.degraded}"
-        return f"{self.clean}: {len(self.pictures)} pictures, {noise}"
+        degraded = f"degraded: {self.degraded}" if self.degraded else "shrunk"
+        damage = f"sigma {self.sigma:g}" if self.sigma is not None else degraded
+        return f"{self.clean}: {len(self.pictures)} pictures, {damage}"
 
 
 def _cells(quality: Quality) -> tuple[str, str, str, str]:

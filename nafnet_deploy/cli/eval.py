@@ -17,9 +17,13 @@ DEFAULT_SIGMA = 25.0
 def evaluate(
     model: str = typer.Argument(DEFAULT_MODEL, help="A released model or an exported .onnx file."),
     clean: Path = typer.Option(..., help="Folder of clean pictures."),
-    degraded: Path | None = typer.Option(None, help="Folder of degraded pictures with the stems of the clean ones."),
+    degraded: Path | None = typer.Option(
+        None, help="Folder of degraded (or small) pictures with the stems of the clean ones."
+    ),
     sigma: float | None = typer.Option(
-        None, help="Without --degraded: Gaussian noise that is added, in steps of 255. (default: 25)"
+        None,
+        help="Without --degraded: Gaussian noise that is added, in steps of 255; for a network that enlarges, pictures "
+        "are shrunk instead. (default: 25)",
     ),
     seed: int = typer.Option(0, help="Seed of the noise."),
     iters: int | None = typer.Option(None, help="Largest N; 1 to N are evaluated. (default: all of the graph)"),
@@ -41,9 +45,9 @@ def evaluate(
     positive(threads, "--threads")
     if seed < 0:
         raise ConfigError(f"--seed {seed} is impossible.", "Use 0 or more.")
-    if degraded is None and sigma is None:
-        sigma = DEFAULT_SIGMA
     bundle = find_bundle(model)
+    if degraded is None and sigma is None and bundle.manifest.scale == 1:
+        sigma = DEFAULT_SIGMA
     largest = positive(iters, "--iters") or bundle.manifest.iterations
     check_iterations(bundle.manifest, largest)
     only = iterations_of(engine)

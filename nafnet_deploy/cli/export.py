@@ -22,6 +22,10 @@ def export(
         help="unrolled: N iterations in one graph. split: head, step and tail, N chosen while it runs. "
         "(default: unrolled)",
     ),
+    task: str | None = typer.Option(
+        None,
+        help="Of an all-in-one network: keep one task's experts, e.g. denoising, or infer. (default: the checkpoint's)",
+    ),
     imgsz: str | None = typer.Option(None, help="256, HxW or dynamic. (default: dynamic)"),
     batch: str | None = typer.Option(None, help="A number or dynamic. (default: dynamic)"),
     precision: str | None = typer.Option(None, help="fp32, or fp16 with float32 islands. (default: fp32)"),
@@ -56,6 +60,7 @@ def export(
             "model": model,
             "iterations": positive(iters, "--iters"),
             "mode": mode,
+            "task": task,
             "imgsz": imgsz,
             "batch": int(batch) if batch is not None and batch.isdecimal() else batch,
             "precision": precision,
@@ -68,10 +73,10 @@ def export(
     )
     checkpoint = load_model(wanted.model)
     with progress() as bar:
-        task = bar.add_task("export", total=3 if wanted.precision == "fp32" else 4)
+        stages = bar.add_task("export", total=3 if wanted.precision == "fp32" else 4)
 
         def stage(name: str) -> None:
-            bar.update(task, description=name, advance=1)
+            bar.update(stages, description=name, advance=1)
 
         warnings: list[str] = []
         bundle = export_bundle(checkpoint, wanted, stage, warnings.append)

@@ -41,7 +41,7 @@ def _networks(models: tuple[ModelFacts, ...]) -> Table:
         split = any("split" in forms for forms in facts.engines.values())
         table.add_row(
             facts.name,
-            facts.task or "any",
+            ", ".join(facts.experts) or facts.task or "any",
             "?" if facts.parameters is None else f"{facts.parameters:,}",
             "?" if facts.gmacs is None else f"{facts.gmacs:,.2f}",
             str(facts.size_multiple),

@@ -1,4 +1,4 @@
-"""Random crops, flips and quarter turns, drawn once and applied to every picture of a pair."""
+"""Flips and quarter turns, drawn once and applied to every picture of an example."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def random_crop(picture: NDArray[np.uint8], size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A square of `size` pixels from [H, W, C]; H and W must be at least `size`."""
-    top = int(rng.integers(picture.shape[0] - size + 1))
-    left = int(rng.integers(picture.shape[1] - size + 1))
-    return picture[top : top + size, left : left + size]
+def orient(picture: NDArray[np.uint8], turns: int, mirror: bool) -> NDArray[np.uint8]:
+    """A square [H, W, C] turned left by so many quarters, then mirrored left to right."""
+    picture = np.rot90(picture, k=turns)
+    return picture[:, ::-1] if mirror else picture
 
 
-def random_orientation(picture: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One of the eight flips and quarter turns of a square [H, W, C]."""
-    picture = np.rot90(picture, k=int(rng.integers(4)))
-    return picture[:, ::-1] if rng.random() < 0.5 else picture
+def flip_views(pair: NDArray[np.uint8], upside_down: bool, mirror: bool) -> NDArray[np.uint8]:
+    """Both views of a stereo pair [H, W, 6], flipped as one.
+
+    Mirrored, what the left eye saw is what the right eye sees: the views change places. They are never turned, as
+    points of one row must stay in one row.
+    """
+    if upside_down:
+        pair = pair[::-1]
+    return np.concatenate([pair[:, ::-1, 3:], pair[:, ::-1, :3]], axis=2) if mirror else pair

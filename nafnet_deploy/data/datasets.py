@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,92 +12,63 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from nafnet_deploy.data.augment import random_crop, random_orientation
+from nafnet_deploy.config import TASKS
+from nafnet_deploy.data.augment import flip_views, orient
+from nafnet_deploy.data.bank import PictureBank, Pixels
 from nafnet_deploy.data.degradations import Degradation
-from nafnet_deploy.data.pairs import Pair
+from nafnet_deploy.data.task_plan import TaskPlan
 from nafnet_deploy.errors import ConfigError, ImageError
-from nafnet_deploy.images.files import read_picture, read_size
+from nafnet_deploy.images.resize import shrink, to_multiple
 
 ATTEMPTS = 100
 """Unreadable pictures in a row after which a dataset gives up."""
 WHITE = np.float32(255)
-Pixels = NDArray[np.uint8]
+SHRINK_MARGIN = 4
+"""Small pixels around a crop that its edge depends on when it is made by shrinking: two, and some."""
+UNTOLD = -1
+"""In the place of a task that the network is to infer."""
+Floats = NDArray[np.float32]
 
 
 class Example(NamedTuple):
-    """One example or a batch of them; pictures are float32 [.., 3, H, W], channels-last in memory."""
+    """One example or a batch of them; pictures are float32 [.., 3 x views, H, W], channels-last in memory."""
 
     degraded: Tensor
     clean: Tensor
+    """As many times higher and wider as the network enlarges."""
     skipped: Tensor
     """How many unreadable pictures were passed over on the way to it."""
-
-
-class PictureBank:
-    """Decoded pictures (uint8 [H, W, 3]) by pair, kept in memory as far as it goes."""
-
-    def __init__(self, pairs: Sequence[Pair], cache: int) -> None:
-        self.pairs = list(pairs)
-        self._room = cache * 2**20
-        self._kept: dict[Path, Pixels] = {}
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def read(self, index: int) -> tuple[Pixels | None, Pixels]:
-        """(degraded or None, clean) of a pair. `ImageError` when it cannot be read or its sizes differ."""
-        pair = self.pairs[index]
-        clean = self._picture(pair.clean)
-        degraded = None if pair.degraded is None else self._picture(pair.degraded)
-        if degraded is not None and degraded.shape != clean.shape:
-            raise ImageError(f"{pair.degraded} and {pair.clean} differ in size.", "Take the pair out.")
-        return degraded, clean
-
-    def _picture(self, path: Path) -> Pixels:
-        if path in self._kept:
-            return self._kept[path]
-        pixels = np.round(read_picture(path).pixels * 255).astype(np.uint8)
-        if pixels.nbytes <= self._room:
-            self._room -= pixels.nbytes
-            self._kept[path] = pixels
-        return pixels
-
-
-def large_enough(pairs: Sequence[Pair], smallest: int, on_skip: Callable[[str], None]) -> list[Pair]:
-    """The pairs whose clean picture is at least `smallest` pixels high and wide, by their files' headers.
-
-    The others, and files that are no pictures, are told to `on_skip`.
-
-    Raises:
-        ConfigError: none is left.
-    """
-    kept = []
-    for pair in pairs:
-        try:
-            width, height = read_size(pair.clean)
-        except ImageError as error:
-            on_skip(f"{pair.clean.name} is skipped: {error.message}")
-            continue
-        if min(width, height) < smallest:
-            on_skip(f"{pair.clean.name} is skipped: {width}x{height} is smaller than {smallest}x{smallest}.")
-        else:
-            kept.append(pair)
-    if not kept:
-        raise ConfigError(
-            f"none of the {len(pairs)} pictures can be used.",
-            f"They must be pictures of {smallest}x{smallest} or more.",
-        )
-    return kept
+    task: Tensor
+    """int64: what a network with experts is told of what was done, its place in `TASKS`; below 0 for nothing."""
 
 
 class CropDataset(Dataset[Example]):
     """Random crops, flipped and turned, degraded on the fly where a pair has no degraded picture.
 
     Any index from 0 up is an example of its own. A picture that turns out unreadable is replaced by another.
+
+    Args:
+        bank: the pictures.
+        degradation: what is done to a clean picture that has no degraded one; a network that enlarges gets it shrunk.
+        crop: side of the square that the network is given (pixels).
+        seed: of everything that is drawn.
+        length: examples in all.
+        order: how the tasks follow each other, see `TaskPlan`.
+        told: share of the examples whose task a network with experts is told.
     """
 
-    def __init__(self, bank: PictureBank, degradation: Degradation, crop: int, seed: int, length: int) -> None:
+    def __init__(
+        self,
+        bank: PictureBank,
+        degradation: Degradation,
+        crop: int,
+        seed: int,
+        length: int,
+        order: str = "together",
+        told: float = 0.0,
+    ) -> None:
         self.bank, self.degradation, self.crop, self.seed, self.length = bank, degradation, crop, seed, length
+        self.plan, self.told = TaskPlan([pair.task for pair in bank.pairs], order, length), told
 
     def __len__(self) -> int:
         return self.length
@@ -107,23 +77,42 @@ class CropDataset(Dataset[Example]):
         rng = np.random.default_rng((self.seed, index))
         for skipped in range(ATTEMPTS):
             with contextlib.suppress(ImageError):
-                degraded, clean = self.bank.read(int(rng.integers(len(self.bank))))
-                return self._example(degraded, clean, skipped, rng)
+                chosen = self.plan.draw(index, rng)
+                degraded, clean = self.bank.read(chosen)
+                given, truth = self._cut(degraded, clean, rng)
+                name = self.bank.pairs[chosen].task
+                task = TASKS.index(name) if name in TASKS and rng.random() < self.told else UNTOLD
+                return Example(to_tensor(given), to_tensor(truth), torch.tensor(skipped), torch.tensor(task))
         raise ConfigError(f"{ATTEMPTS} pictures in a row cannot be read.", "Check data.train.")
 
-    def _example(self, degraded: Pixels | None, clean: Pixels, skipped: int, rng: np.random.Generator) -> Example:
-        if degraded is not None:
-            both = np.concatenate([degraded, clean], axis=2)  # one cut for both: the same place, the same turn
-            square = random_orientation(random_crop(both, self.crop, rng), rng).astype(np.float32) / WHITE
-            return Example(to_tensor(square[..., :3]), to_tensor(square[..., 3:]), torch.tensor(skipped))
+    def _cut(self, degraded: Pixels | None, clean: Pixels, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """(degraded, clean) crops of the same place and turn, in [0, 1]."""
+        scale, side = self.bank.scale, self.crop
         # Damage reaches across borders: a wider square is degraded and its middle taken.
-        margin = max(0, min(self.degradation.margin, (min(clean.shape[:2]) - self.crop) // 2))
-        wide = random_orientation(random_crop(clean, self.crop + 2 * margin, rng), rng).astype(np.float32) / np.float32(
-            255
-        )
-        damaged = self.degradation(np.ascontiguousarray(wide), rng)
-        middle = slice(margin, margin + self.crop)
-        return Example(to_tensor(damaged[middle, middle]), to_tensor(wide[middle, middle]), torch.tensor(skipped))
+        reach = SHRINK_MARGIN if scale > 1 else self.degradation.margin
+        margin = 0 if degraded is not None else max(0, min(reach, (min(clean.shape[:2]) // scale - side) // 2))
+        wide = side + 2 * margin
+        height, width = (length // scale for length in clean.shape[:2])
+        top, left = int(rng.integers(height - wide + 1)), int(rng.integers(width - wide + 1))
+        turn = self._turn(rng)
+        truth = turn(clean[scale * top : scale * (top + wide), scale * left : scale * (left + wide)])
+        middle = (slice(margin, margin + side),) * 2
+        whole = (slice(scale * margin, scale * (margin + side)),) * 2
+        if degraded is not None:
+            given = in_unit_range(turn(degraded[top : top + wide, left : left + wide]))
+        elif scale > 1:
+            given = in_unit_range(shrink(truth, scale))
+        else:
+            given = self.degradation(in_unit_range(truth), rng)
+        return given[middle], in_unit_range(truth[whole])
+
+    def _turn(self, rng: np.random.Generator) -> Callable[[Pixels], Pixels]:
+        """A way to flip and turn, drawn once for all pictures of an example."""
+        if self.bank.planes == 6:
+            flips = rng.random() < 0.5, rng.random() < 0.5
+            return lambda square: flip_views(square, *flips)
+        turns, mirror = int(rng.integers(4)), rng.random() < 0.5
+        return lambda square: orient(square, turns, mirror)
 
 
 class ValidationDataset(Dataset[Example]):
@@ -137,34 +126,43 @@ class ValidationDataset(Dataset[Example]):
 
     def __getitem__(self, index: int) -> Example:
         """Degraded and clean; empty pictures [3, 0, 0] with `skipped` = 1 for a pair that cannot be read."""
+        scale = self.bank.scale
         try:
             damaged, clean = self.bank.read(index)
         except ImageError:
-            nothing = torch.zeros(3, 0, 0)
-            return Example(nothing, nothing, torch.tensor(1))
-        truth = clean.astype(np.float32) / WHITE
-        if damaged is None:
-            degraded = self.degradation(truth, np.random.default_rng((self.seed, index)))
+            nothing = torch.zeros(self.bank.planes, 0, 0)
+            return Example(nothing, nothing, torch.tensor(1), torch.tensor(UNTOLD))
+        clean = to_multiple(clean, scale)
+        truth = in_unit_range(clean)
+        if damaged is not None:
+            degraded = in_unit_range(damaged)
+        elif scale > 1:
+            degraded = in_unit_range(shrink(clean, scale))
         else:
-            degraded = damaged.astype(np.float32) / WHITE
+            degraded = self.degradation(truth, np.random.default_rng((self.seed, index)))
         if self.crop:
-            height, width = min(self.crop, truth.shape[0]), min(self.crop, truth.shape[1])
-            top, left = (truth.shape[0] - height) // 2, (truth.shape[1] - width) // 2
-            place = (slice(top, top + height), slice(left, left + width))
-            truth, degraded = truth[place], degraded[place]
-        return Example(to_tensor(degraded), to_tensor(truth), torch.tensor(0))
+            height, width = (min(self.crop, length) for length in degraded.shape[:2])
+            top, left = (degraded.shape[0] - height) // 2, (degraded.shape[1] - width) // 2
+            truth = truth[scale * top : scale * (top + height), scale * left : scale * (left + width)]
+            degraded = degraded[top : top + height, left : left + width]
+        return Example(to_tensor(degraded), to_tensor(truth), torch.tensor(0), torch.tensor(UNTOLD))
+
+
+def in_unit_range(pixels: Pixels) -> Floats:
+    """uint8 pixels as float32 in [0, 1]."""
+    return np.ascontiguousarray(pixels.astype(np.float32) / WHITE)
 
 
 def to_tensor(picture: NDArray[np.float32]) -> Tensor:
-    """[H, W, 3] -> [3, H, W], a view in channels-last order."""
+    """[H, W, C] -> [C, H, W], a view in channels-last order."""
     return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
 
 
 def collate(examples: Sequence[Example]) -> Example:
-    """A batch [B, 3, H, W], channels-last in memory."""
-    degraded, clean, skipped = zip(*examples, strict=True)
+    """A batch [B, 3 x views, H, W], channels-last in memory."""
+    degraded, clean, skipped, task = zip(*examples, strict=True)
     stacked = [torch.stack([p.permute(1, 2, 0) for p in part]).permute(0, 3, 1, 2) for part in (degraded, clean)]
-    return Example(stacked[0], stacked[1], torch.stack(skipped).sum())
+    return Example(stacked[0], stacked[1], torch.stack(skipped).sum(), torch.stack(task))
 
 
 class StepSampler(Sampler[int]):

@@ -43,7 +43,11 @@ class Misfits:
     doubles: list[Path] = dataclasses.field(default_factory=list)
     """Files whose stem another file of the same folder has, so that their partner is ambiguous."""
     sizes: list[tuple[Path, tuple[int, int], tuple[int, int]]] = dataclasses.field(default_factory=list)
-    """Degraded files of another size than their clean one, with (height, width) of both."""
+    """Degraded files of another size than their clean one (divided by the scale), with (height, width) of both."""
+    scale: int = 1
+    """Side of a clean picture over that of its degraded one."""
+    alone: list[Path] = dataclasses.field(default_factory=list)
+    """Views of a stereo pair without the other one."""
 
     def check(self) -> None:
         """Does nothing when all is well.
@@ -55,6 +59,7 @@ class Misfits:
             (self.unmatched, "degraded without a clean one"),
             (self.unused, "clean without a degraded one"),
             (self.doubles, "with the name of another but for the suffix"),
+            (self.alone, "without the other view, _L or _R"),
         ]
         parts = [f"{len(paths)} {kind} ({first_names(map(self._name, paths))})" for paths, kind in kinds if paths]
         if self.sizes:
@@ -62,9 +67,10 @@ class Misfits:
                 f"{self._name(path)} {w}x{h} but clean {clean_w}x{clean_h}"
                 for path, (h, w), (clean_h, clean_w) in self.sizes
             )
-            parts.append(f"{len(self.sizes)} of another size than the clean one ({first_names(described)})")
+            size = "another size than" if self.scale == 1 else f"another size than {self.scale} times smaller than"
+            parts.append(f"{len(self.sizes)} of {size} the clean one ({first_names(described)})")
         if parts:
-            count = len(self.unmatched) + len(self.unused) + len(self.doubles) + len(self.sizes)
+            count = sum(len(paths) for paths, _ in kinds) + len(self.sizes)
             plural = "file does" if count == 1 else "files do"
             raise ConfigError(
                 f"{self.root}: {count} {plural} not pair: {'; '.join(parts)}.",
@@ -98,7 +104,7 @@ def readable(
 ) -> tuple[list[tuple[Path | None, Path]], list[tuple[Path, ImageError]]]:
     """The (degraded, clean) pairs whose headers can be read, and (file, error) for each of the others.
 
-    Pairs of different sizes go to `misfits`.
+    Pairs whose clean picture does not have the size that belongs to the degraded one go to `misfits`.
     """
     good, errors = [], []
     sizes: dict[Path, tuple[int, int]] = {}  # a clean file may stand in many pairs
@@ -111,7 +117,7 @@ def readable(
         except ImageError as error:
             errors.append((path, error))
             continue
-        if degraded is not None and sizes[degraded] != sizes[clean]:
+        if degraded is not None and tuple(misfits.scale * side for side in sizes[degraded]) != sizes[clean]:
             misfits.sizes.append((degraded, sizes[degraded], sizes[clean]))
         else:
             good.append(pair)

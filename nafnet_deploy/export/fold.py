@@ -24,6 +24,7 @@ from typing import Any
 
 from torch import nn
 
+from nafnet_deploy.export.all_in_one import FoldedGatedBlock, FoldedRefinement
 from nafnet_deploy.export.blocks import FoldedBlock, FoldedUnit
 from nafnet_deploy.export.enlarge import ConvEnlarge
 from nafnet_deploy.export.frequency import MatrixMagnitude, MatrixSkip
@@ -31,6 +32,7 @@ from nafnet_deploy.export.norms import halves
 from nafnet_deploy.export.reflect import reflect
 from nafnet_deploy.export.stereo import FoldedAttention
 from nafnet_deploy.export.transformer import FoldedTransformer
+from nafnet_deploy.models.all_in_one_parts import GatedBlock, RefinementGate
 from nafnet_deploy.models.blocks import NAFBlock
 from nafnet_deploy.models.do_conv import DOConv2d
 from nafnet_deploy.models.frequency import FrequencySkip, MagnitudeInput
@@ -65,6 +67,8 @@ FORMS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     MagnitudeInput: lambda part: MatrixMagnitude(),
     StereoAttention: FoldedAttention,
     TransformerBlock: FoldedTransformer,
+    GatedBlock: FoldedGatedBlock,
+    RefinementGate: FoldedRefinement,
     Enlarge: ConvEnlarge,
 }
 """The deployment form of every part that has one."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nafnet_deploy.errors import ExportError
+from nafnet_deploy.export.all_in_one import FoldedGatedBlock
 from nafnet_deploy.export.attention import Attend
 from nafnet_deploy.export.blocks import FoldedBlock, FoldedUnit
 from nafnet_deploy.export.frequency import MatrixSkip
@@ -34,7 +35,7 @@ BEGINNINGS = ("intro", "patch_embed.proj")
 """Names of the convs that read the picture."""
 ENDINGS = ("ending", "up.0", "output")
 """Names of the convs whose result is the picture."""
-BLOCKS = (FoldedBlock, FoldedTransformer)
+BLOCKS = (FoldedBlock, FoldedTransformer, FoldedGatedBlock)
 """Two residual halves, `project` and `close` the last conv of each."""
 
 

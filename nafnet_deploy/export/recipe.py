@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nafnet_deploy.config import ModelConfig, read_table, read_toml
+from nafnet_deploy.config import INFER, TASKS, ModelConfig, nearest, read_table, read_toml
 from nafnet_deploy.errors import ConfigError
 
 OLDEST_OPSET = 18
@@ -31,6 +31,9 @@ class ExportRecipe:
     """Iterations that a run of the bundle uses unasked; None for `iterations`."""
     mode: str = "unrolled"
     """`unrolled`: one graph of N iterations. `split`: head, step and tail, for any number chosen while it runs."""
+    task: str = ""
+    """Of an all-in-one network: the task whose experts stay in the graph, or `infer` for all of them and the router;
+    empty for the checkpoint's own choice."""
     imgsz: str = "dynamic"
     """Height and width of the input: `256`, `HxW` (pixels) or `dynamic`."""
     batch: int | str = "dynamic"
@@ -57,6 +60,9 @@ class ExportRecipe:
         need(n is None or n >= 1, "iterations", "use --iters 1 or more")
         need(self.default_iterations is None or self.default_iterations >= 1, "default_iterations", "use 1 or more")
         need(self.mode in MODES, "mode", f"use {' or '.join(MODES)}")
+        choices = (INFER, *TASKS)
+        if self.task and self.task not in choices:
+            raise ConfigError(f"task = {self.task!r} is impossible: it is no task.", nearest(self.task, choices))
         need(self.precision in PRECISIONS, "precision", f"use {' or '.join(PRECISIONS)}")
         need(self.precision == "fp16" or not self.fp32_trunk, "fp32_trunk", "it belongs to --precision fp16")
         need(self.precision == "fp16" or not self.calibrate, "calibrate", "it belongs to --precision fp16")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nafnet_deploy.checkpoints.store import Checkpoint
-from nafnet_deploy.config import ModelConfig
+from nafnet_deploy.config import INFER, ModelConfig
 from nafnet_deploy.engines.torch import TorchEngine
 from nafnet_deploy.errors import ConfigError, UsageError
 from nafnet_deploy.export import calibration, graph
@@ -59,10 +59,11 @@ def export_bundle(
         on_warning: told each part that an fp16 graph keeps in float32 because its values come near half's limit.
 
     Raises:
-        ConfigError: iterations, a size or a window of TLC that the network does not take.
+        ConfigError: iterations, a size, a task or a window of TLC that the network does not take.
         ExportError: the exporter failed, or the graph does not compute what the network computes.
         UsageError: the target folder cannot be written, or the pictures of `calibrate` cannot be read.
     """
+    checkpoint = for_task(checkpoint, recipe.task)
     config = checkpoint.config
     iterations, default = _iterations(config, recipe)
     shape = recipe.shape(config)
@@ -125,6 +126,21 @@ def export_bundle(
         for suffix in (".golden.npz", ".json", *graphs):  # the graphs last: they are what others look for
             bundle_file(draft, suffix).replace(bundle_file(target, suffix))
     return open_bundle(bundle_file(target, graphs[0]))
+
+
+def for_task(checkpoint: Checkpoint, task: str) -> Checkpoint:
+    """The checkpoint of an all-in-one network with the experts of `task`, named after it; itself where that is empty.
+
+    Raises:
+        ConfigError: the network has no experts.
+    """
+    if not task:
+        return checkpoint
+    if not checkpoint.config.expert:
+        raise ConfigError(f"--task {task}: {checkpoint.name} has no experts to choose from.", "Leave --task out.")
+    config = dataclasses.replace(checkpoint.config, expert=task)
+    served = checkpoint.task if task == INFER else task
+    return dataclasses.replace(checkpoint, name=f"{checkpoint.name}-{task}", config=config, task=served)
 
 
 def _iterations(config: ModelConfig, recipe: ExportRecipe) -> tuple[int, int]:

@@ -29,7 +29,7 @@ class FoldedTransformer(nn.Module):
         self.temperature = block.attn.temperature
         self.project = block.attn.project_out
         # The feed-forward half activates its first half and a Gate its second one: they change places.
-        exchanged = (_exchange_halves(conv) for conv in (block.ffn.project_in, block.ffn.dwconv))
+        exchanged = (exchange_halves(conv) for conv in (block.ffn.project_in, block.ffn.dwconv))
         self.feed = Gated(Gate("geglu"), second, *exchanged)
         self.close = block.ffn.project_out
 
@@ -40,7 +40,7 @@ class FoldedTransformer(nn.Module):
         return x + closed
 
 
-def _exchange_halves(conv: nn.Conv2d) -> nn.Conv2d:
+def exchange_halves(conv: nn.Conv2d) -> nn.Conv2d:
     """The conv without bias, dense or depthwise, that gives the second half of its channels first.
 
     A depthwise one reads them exchanged, too.

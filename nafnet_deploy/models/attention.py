@@ -23,9 +23,13 @@ def simplified(channels: int) -> nn.Sequential:
 def squeezed(channels: int) -> nn.Sequential:
     """CA: the mean through two 1x1 convs, ReLU between, sigmoid behind (Hu et al., "Squeeze-and-Excitation
     Networks", 2018), reduced to half the channels as in NAFNet's Baseline."""
-    reduced = channels // 2
+    return bottleneck(channels, channels // 2, nn.ReLU())
+
+
+def bottleneck(channels: int, between: int, activation: nn.Module) -> nn.Sequential:
+    """The mean through a 1x1 conv to `between` channels, an activation, a 1x1 conv back, and a sigmoid."""
     return nn.Sequential(
-        GlobalMean(), nn.Conv2d(channels, reduced, 1), nn.ReLU(), nn.Conv2d(reduced, channels, 1), nn.Sigmoid()
+        GlobalMean(), nn.Conv2d(channels, between, 1), activation, nn.Conv2d(between, channels, 1), nn.Sigmoid()
     )
 
 

@@ -26,6 +26,12 @@ def localise(network: nn.Module, config: ModelConfig, window: int) -> nn.Module:
     Raises:
         ConfigError: the network has no global means, or the window is less than a pixel at the coarsest level.
     """
+    if window and config.architecture == "all-in-one":
+        raise ConfigError(
+            f"tlc = {window}: the gates of an all-in-one network also take the largest value of a whole picture, which "
+            "no window stands for.",
+            "Leave --tlc out.",
+        )
     if window and config.attention == "none":
         raise ConfigError(f"tlc = {window}: a network with attention none has no global means.", "Leave --tlc out.")
     if window < 0 or 0 < window < config.size_multiple:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.models.all_in_one import AllInOne
 from nafnet_deploy.models.nafnet import NAFNet
 from nafnet_deploy.models.nafnet_rr import NAFNetRR, check_iterations
 from nafnet_deploy.models.nafssr import NAFSSR
@@ -32,6 +33,7 @@ ARCHITECTURES = {
     "nafnet-rr": Architecture(NAFNetRR, "reflect"),
     "nafssr": Architecture(NAFSSR, "zeros", 32),
     "restormer": Architecture(Restormer, "reflect", 16),
+    "all-in-one": Architecture(AllInOne, "reflect", 16),
 }
 
 
@@ -59,19 +61,23 @@ def tile_overlap(config: ModelConfig) -> int:
     return ARCHITECTURES[config.architecture].overlap * config.size_multiple
 
 
-def pictures(module: nn.Module, x: Tensor, iters: int) -> list[Tensor]:
+def pictures(module: nn.Module, x: Tensor, iters: int, tasks: Tensor | None = None) -> list[Tensor]:
     """The restored pictures of iterations 1..`iters`, each [B, planes, s H, s W] of `x`, s the network's scale.
 
     Args:
         module: a network made by `build`.
         x: pictures in [0, 1]; H and W multiples of the network's `size_multiple`.
         iters: reasoning iterations N; 1 for a network without reasoning.
+        tasks: what was done to each picture, as `AllInOne.forward` takes it; only a network with experts asks.
 
     Raises:
         ConfigError: `iters` below 1, or above 1 for a network without reasoning.
     """
     if isinstance(module, NAFNetRR):
         return module.forward_all(x, iters)
+    if isinstance(module, AllInOne) and tasks is not None:
+        check_iterations(iters)
+        return [module(x, tasks)]
     return [picture(module, x, iters)]
 
 

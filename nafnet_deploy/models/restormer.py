@@ -21,7 +21,8 @@ def _named(**parts: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(parts))
 
 
-def _depthwise(channels: int) -> nn.Conv2d:
+def depthwise(channels: int) -> nn.Conv2d:
+    """A 3x3 conv of every channel on its own, without bias."""
     return nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
 
 
@@ -46,7 +47,7 @@ class TransposedAttention(nn.Module):
         c = channels
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.qkv = nn.Conv2d(c, 3 * c, 1, bias=False)
-        self.qkv_dwconv = _depthwise(3 * c)
+        self.qkv_dwconv = depthwise(3 * c)
         self.project_out = nn.Conv2d(c, c, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ class GatedFeedForward(nn.Module):
         super().__init__()
         hidden = int(channels * expand)
         self.project_in = nn.Conv2d(channels, 2 * hidden, 1, bias=False)
-        self.dwconv = _depthwise(2 * hidden)
+        self.dwconv = depthwise(2 * hidden)
         self.project_out = nn.Conv2d(hidden, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

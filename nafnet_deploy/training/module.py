@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -19,7 +20,7 @@ from nafnet_deploy.models.registry import build, pictures
 from nafnet_deploy.training.losses import deep_supervision, mixed_loss, supervision_weights
 from nafnet_deploy.training.recipe import Recipe
 from nafnet_deploy.training.schedule import iterations_at, learning_rate
-from nafnet_deploy.training.validation import plain, restore_all
+from nafnet_deploy.training.validation import panel, restore_all, views
 
 METRICS = ("psnr", "ssim")
 
@@ -65,7 +66,7 @@ class RestorationModule(pl.LightningModule):
             UsageError: the loss is not a number; nothing has been changed by this step.
         """
         n = iterations_at(self.recipe, self.global_step)
-        restored = pictures(self.network, batch.degraded, n)
+        restored = pictures(self.network, batch.degraded, n, batch.task)
         loss = deep_supervision(
             self.loss, restored, batch.clean, supervision_weights(n, *self.recipe.schedule.supervision)
         )
@@ -83,16 +84,21 @@ class RestorationModule(pl.LightningModule):
         self.samples = []
 
     def validation_step(self, batch: Example, batch_idx: int) -> None:
-        """PSNR and SSIM of one picture at every N, clipped to [0, 1], over RGB."""
+        """PSNR and SSIM of one picture at every N, clipped to [0, 1], over RGB; of a stereo pair their mean."""
         self.skipped += int(batch.skipped)
         if batch.clean.numel() == 0:
             return
         restored = restore_all(self.network, self.config, batch.degraded, self.recipe.schedule.iterations)
-        truth = plain(batch.clean)
-        scores = [metric(plain(picture), truth) for picture in restored for metric in (psnr, ssim)]
+        truth = views(batch.clean)
+        scores = [
+            float(np.mean([metric(one, true) for one, true in zip(views(picture), truth, strict=True)]))
+            for picture in restored
+            for metric in (psnr, ssim)
+        ]
         self._sums += torch.tensor([*scores, 1.0], dtype=torch.float64)
         if len(self.samples) < self.recipe.validation.samples:
-            self.samples.append([p[0].float().clamp(0, 1).cpu() for p in (batch.degraded, *restored, batch.clean)])
+            shown = F.interpolate(batch.degraded.float(), batch.clean.shape[2:])  # of the same size beside the others
+            self.samples.append([panel(p) for p in (shown, *restored, batch.clean)])
 
     def finish_validation(self) -> None:
         """Means over all pictures of all processes, into `scores` and the log.

@@ -10,6 +10,7 @@ from typing import Any
 
 from nafnet_deploy.config import nearest, plain, read_table, read_toml
 from nafnet_deploy.data.degradations import Degradation
+from nafnet_deploy.data.task_plan import ORDERS
 from nafnet_deploy.errors import ConfigError
 
 DECAYS = ("cosine", "step", "none")
@@ -27,9 +28,14 @@ class DataConfig:
     layout: str = "clean"
     """`clean`: clean pictures, degraded on the fly by `degradation`. Others hold pairs: see `data.pairs`."""
     tasks: tuple[str, ...] = ()
-    """Tasks to take from a layout that holds several; empty for all."""
+    """Tasks to take from a layout that holds several, in this order; empty for all."""
+    order: str = "together"
+    """Of several tasks: `together`, `sequential` or `progressive`; each is seen as often as the others. See
+    `data.task_plan`."""
+    told: float = 0.5
+    """Share of the examples whose task a network with experts is told; it infers the others'."""
     crop: int = 96
-    """Side of a square training crop (pixels)."""
+    """Side of a square training crop (pixels of the network's input)."""
     batch: int = 8
     """Crops per optimiser step, over all machines."""
     workers: int = 0
@@ -147,6 +153,8 @@ class Recipe:
         data, plan, optimizer, validation = self.data, self.schedule, self.optimizer, self.validation
         processes = self.machine.devices * self.machine.nodes
         need(data.crop >= 1 and data.batch >= 1, "data", "crop and batch must be 1 or more")
+        need(data.order in ORDERS, "data.order", f"choose from {', '.join(ORDERS)}")
+        need(0 <= data.told <= 1, "data.told", "it must lie in [0, 1]")
         need(data.workers >= 0 and data.cache >= 0, "data", "workers and cache must be 0 or more")
         need(plan.steps >= 1, "schedule.steps", "it must be 1 or more")
         need(plan.warmup >= 0 and plan.every >= 1, "schedule", "warmup must be 0 or more and every 1 or more")

@@ -18,29 +18,17 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.data import DataLoader, Subset
 
 from nafnet_deploy.checkpoints.catalogue import load_model
-from nafnet_deploy.config import ModelConfig
-from nafnet_deploy.data.datasets import (
-    CropDataset,
-    PictureBank,
-    StepSampler,
-    ValidationDataset,
-    collate,
-    large_enough,
-)
-from nafnet_deploy.data.pairs import find_pairs
 from nafnet_deploy.errors import CheckpointError, ConfigError
-from nafnet_deploy.metrics import WINDOW as SSIM_WINDOW
 from nafnet_deploy.models.registry import count_parameters
 from nafnet_deploy.presets import preset
 from nafnet_deploy.training.callbacks import BEST_FILE, LOG_EVERY, STATE_FILE, Files, Progress, Reporter, Samples
+from nafnet_deploy.training.loaders import Loaders, make_loaders
 from nafnet_deploy.training.module import RestorationModule
 from nafnet_deploy.training.recipe import Recipe
 
 LIGHTNING_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-Loaders = tuple[DataLoader[Any], DataLoader[Any]]
 
 
 def train(
@@ -75,16 +63,10 @@ def train(
         torch.manual_seed(recipe.seed)
         chosen = preset(recipe.preset).config
         config = dataclasses.replace(chosen, iterations=recipe.iterations or chosen.iterations)
-        if config.views != 1 or config.scale != 1:
-            raise ConfigError(
-                f"preset = {recipe.preset!r} cannot be trained here: no data layout gives stereo pairs or pictures to "
-                "enlarge.",
-                "Train it elsewhere and give its checkpoint to nafdeploy export.",
-            )
         module = _Resumable(recipe, config)
         if recipe.start and not resume:
             _start_from(module, recipe.start, note)
-        loaders = _loaders(recipe, config, trainer, note)
+        loaders = make_loaders(recipe, config, trainer, note)
         note(f"{recipe.name}: {count_parameters(module.network):,} parameters")
         _make_folder(out)
         _fit(trainer, module, loaders, state if resume else None)
@@ -158,40 +140,6 @@ def _trainer(
     if optimizer.precision == "fp16" and trainer.strategy.root_device.type == "cpu":  # Lightning would take bf16
         raise ConfigError("a CPU cannot train in the precision fp16.", "Use --set optimizer.precision=bf16")
     return trainer
-
-
-def _loaders(recipe: Recipe, config: ModelConfig, trainer: pl.Trainer, on_note: Callable[[str], None]) -> Loaders:
-    data, validation = recipe.data, recipe.validation
-    processes = trainer.world_size
-    train_pairs, val_pairs = (
-        find_pairs(data.layout, Path(folder), split, data.tasks, on_note)
-        for folder, split in ((data.train, "train"), (data.val, "val"))
-    )
-    crops = large_enough(train_pairs, data.crop, on_note)
-    whole = large_enough(val_pairs, max(config.size_multiple, SSIM_WINDOW), on_note)
-    per_epoch = min(validation.every, recipe.schedule.steps) * data.batch
-    on_note(f"{len(crops)} training pictures, {len(whole[: validation.pictures or None])} for validation")
-    train = CropDataset(
-        PictureBank(crops, data.cache), recipe.degradation, data.crop, recipe.seed, recipe.schedule.steps * data.batch
-    )
-    measured = ValidationDataset(
-        PictureBank(whole[: validation.pictures or None], data.cache),
-        validation.degradation or recipe.degradation,
-        validation.crop,
-        recipe.seed,
-    )
-    settings: dict[str, Any] = {"num_workers": data.workers, "collate_fn": collate}
-    if data.workers:
-        settings |= {"persistent_workers": True}
-    return (
-        DataLoader(
-            train,
-            batch_size=data.batch // (recipe.optimizer.accumulate * processes),
-            sampler=StepSampler(per_epoch, lambda: trainer.global_step * data.batch, trainer.global_rank, processes),
-            **settings,
-        ),
-        DataLoader(Subset(measured, range(trainer.global_rank, len(measured), processes)), batch_size=1, **settings),
-    )
 
 
 def _start_from(module: RestorationModule, start: str, on_note: Callable[[str], None]) -> None:

@@ -128,7 +128,7 @@ def test_impossible_requests_are_told(folder: Path, tmp_path: Path) -> None:
             report_of(folder, tmp_path, sigma=sigma)
     with pytest.raises(ConfigError, match="--degraded"):
         report_of(folder, tmp_path, folder, 25.0)
-    with pytest.raises(ConfigError, match="enlarges"):
+    with pytest.raises(ConfigError, match="enlarges pictures; it is not given noise"):
         report_of(folder, tmp_path, scale=2)
     with pytest.raises(UsageError, match="not a folder"):
         report_of(tmp_path / "nowhere", tmp_path)

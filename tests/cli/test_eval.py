@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageFilter
 
+from tests.bundles import write_enlarging_bundle
 from tests.cli.conftest import Command, photo, snapshot
 
 
@@ -118,3 +119,61 @@ def test_impossible_options_are_refused(
 ) -> None:
     options = [str(folders[0]) if option == "DEGRADED" else option for option in options]
     command("eval", tiny, "--clean", folders[1], *options).refused(code, *words)
+
+
+def quality(line: str) -> float:
+    """PSNR in a row of the table."""
+    return float(line.split("│")[2])
+
+
+def test_a_network_that_enlarges_is_given_shrunk_pictures(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "clean").mkdir()
+    for i in range(2):
+        photo(tmp_path / "clean" / f"{i}.png", (63, 45), i)
+    write_enlarging_bundle(tmp_path / "x2.onnx", 2)
+    done = command("eval", tmp_path / "x2.onnx", "--clean", tmp_path / "clean", "--engine", "onnxruntime")
+    assert done.code == 0
+    assert "2 pictures, shrunk" in done.err
+    bicubic, repeated = (quality(line) for line in done.err.splitlines() if line.startswith(("│ input", "│ N = 1")))
+    assert bicubic > repeated + 0.1, "repeating pixels is worse than bicubic enlargement, which the input row shows"
+
+
+def test_small_and_large_pictures_are_pairs_for_a_network_that_enlarges(command: Command, tmp_path: Path) -> None:
+    for folder in ("lr", "hr"):
+        (tmp_path / folder).mkdir()
+    with Image.open(photo(tmp_path / "lr" / "0001x3.png", (20, 16), 0)) as picture:
+        picture.resize((60, 48), Image.Resampling.NEAREST).save(tmp_path / "hr" / "0001.png")
+    write_enlarging_bundle(tmp_path / "x3.onnx", 3)
+    folders = ("--degraded", tmp_path / "lr", "--clean", tmp_path / "hr")
+    report = json.loads(command("eval", tmp_path / "x3.onnx", *folders, "--json").out)
+    assert report["pictures"][0]["restored"][0]["psnr"] is None, "equal: the pixels were repeated"
+    assert report["pictures"][0]["input"]["psnr"] < 60
+    Image.new("RGB", (61, 48)).save(tmp_path / "hr" / "0001.png")
+    refused = command("eval", tmp_path / "x3.onnx", *folders)
+    assert refused.code == 2
+    assert "Clean ones must be 3 times as high and wide" in refused.err
+
+
+def test_views_of_a_pair_are_scored_together(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "clean").mkdir()
+    photo(tmp_path / "clean" / "a_L.png", (64, 48), 0)
+    write_enlarging_bundle(tmp_path / "stereo.onnx", 4, views=2)
+    refused = command("eval", tmp_path / "stereo.onnx", "--clean", tmp_path / "clean")
+    assert refused.code == 2
+    assert "no view of a stereo pair: a_L" in refused.err
+    photo(tmp_path / "clean" / "a_R.png", (64, 48), 1)
+    report = json.loads(command("eval", tmp_path / "stereo.onnx", "--clean", tmp_path / "clean", "--json").out)
+    assert [p["name"] for p in report["pictures"]] == ["a_L.png"]
+    write_enlarging_bundle(tmp_path / "x4.onnx", 4)
+    single = json.loads(command("eval", tmp_path / "x4.onnx", "--clean", tmp_path / "clean", "--json").out)["pictures"]
+    mean = sum(p["restored"][0]["psnr"] for p in single) / 2
+    assert report["pictures"][0]["restored"][0]["psnr"] == pytest.approx(mean)
+
+
+def test_noise_is_not_for_a_network_that_enlarges(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "clean").mkdir()
+    photo(tmp_path / "clean" / "a.png", (64, 48), 0)
+    write_enlarging_bundle(tmp_path / "x2.onnx", 2)
+    done = command("eval", tmp_path / "x2.onnx", "--clean", tmp_path / "clean", "--sigma", "25")
+    assert done.code == 2
+    assert "Leave --sigma out" in done.err

@@ -11,7 +11,7 @@ import pytest
 
 from nafnet_deploy import model_list
 from nafnet_deploy.checkpoints.store import Checkpoint
-from nafnet_deploy.config import ARCHITECTURES, ModelConfig
+from nafnet_deploy.config import ARCHITECTURES, TASKS, ModelConfig
 from nafnet_deploy.engines.registry import ENGINES, open_engine
 from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.export.recipe import ExportRecipe
@@ -21,7 +21,7 @@ from nafnet_deploy.model_list import list_models, supported
 from nafnet_deploy.presets import PRESETS, Preset
 from nafnet_deploy.released import released_models
 from tests.cli.conftest import Command
-from tests.variants import PLAIN, RESTORMER, RR, STEREO, variant
+from tests.variants import ALL_IN_ONE, PLAIN, RESTORMER, RR, STEREO, variant
 from tests.weights import seeded, stir
 
 SMALL = {
@@ -29,9 +29,10 @@ SMALL = {
     "nafnet-rr": RR,
     "nafssr": STEREO,
     "restormer": RESTORMER,
+    "all-in-one": ALL_IN_ONE,
 }
 """A small network of every architecture."""
-FEW = {name: PRESETS[name] for name in ("light", "denoising", "nafssr-t-x2")}
+FEW = {name: PRESETS[name] for name in ("light", "denoising", "nafssr-t-x2", "all-in-one")}
 
 
 @pytest.fixture
@@ -64,12 +65,14 @@ def test_json_on_stdout_is_the_list(few: dict[str, Preset], command: Command) ->
     table = {row["name"]: row for row in json.loads(done.out)}
     assert set(table) == {*released_models(), *FEW}
     assert table["light"]["engines"]["onnxruntime"] == ["fp32", "split"]
+    assert table["light"]["experts"] == []
+    assert table["all-in-one"]["experts"] == list(TASKS)
 
 
 def test_people_see_a_table_on_stderr(few: dict[str, Preset], command: Command) -> None:
     done = command("models")
     assert (done.code, done.out) == (0, "")
-    for word in ("874,851", "445,068", "stereo-super-resolution", *ENGINES):
+    for word in ("874,851", "445,068", "17,921,388", "stereo-super-resolution", "low-light", *ENGINES):
         assert word in done.err
 
 

@@ -142,8 +142,40 @@ def test_all_in_one_says_what_is_missing_and_refuses_only_what_was_asked_for(all
     assert told == [f"{all_in_one} is used without denoising/WED, dehazing/SOTS/gt, which it lacks"]
     with pytest.raises(ConfigError, match=r"lacks dehazing/SOTS/gt.*"):
         find_pairs("all-in-one", all_in_one, "train", ("dehazing", "denoising"))
-    with pytest.raises(ConfigError, match="lacks denoising/BSD400, denoising/WED, deraining"):
+    with pytest.raises(
+        ConfigError, match=r"lacks denoising/BSD400 \(clean pictures\), .* deraining/Rain100L \(rainy and gt\)"
+    ):
         find_pairs("all-in-one", all_in_one / "train/lol", "train")
+
+
+def test_validation_and_test_data_of_all_in_one_lie_below_test(all_in_one: Path) -> None:
+    photo(all_in_one / "test/BSD68/1.png")
+    make(all_in_one / "test/SOTS", ("hazy", "gt"), "1.png")
+    told: list[str] = []
+    for split in ("val", "test"):
+        pairs = find_pairs("all-in-one", all_in_one, split, on_skip=told.append)
+        assert [(pair.task, pair.clean.parent.parent.name) for pair in pairs] == [
+            ("denoising", "test"),
+            ("dehazing", "SOTS"),
+        ]
+    assert told == [f"{all_in_one} is used without Rain100L, GoPro, LOL-v1, which it lacks"] * 2
+    with pytest.raises(ConfigError, match=r"lacks GoPro \(blur and sharp\)"):
+        find_pairs("all-in-one", all_in_one, "val", ("deblurring",))
+
+
+def test_cdd_11_s_degradations_share_their_clean_pictures(tmp_path: Path) -> None:
+    make(tmp_path / "test", ("clear", "haze", "haze_rain"), "1.png", "2.png")
+    pairs = find_pairs("cdd-11", tmp_path, "val", ("haze", "haze_rain"))
+    assert [(pair.task, pair.clean.stem) for pair in pairs] == [
+        ("haze", "1"),
+        ("haze", "2"),
+        ("haze_rain", "1"),
+        ("haze_rain", "2"),
+    ]
+    with pytest.raises(ConfigError, match=r"lacks low \(pictures\), rain \(pictures\), snow"):
+        find_pairs("cdd-11", tmp_path, "val")
+    with pytest.raises(ConfigError, match="Did you mean 'haze_rain'"):
+        find_pairs("cdd-11", tmp_path, "val", ("haze_rian",))
 
 
 def test_all_misfits_come_in_one_message_with_counts_and_the_first_names(tmp_path: Path) -> None:
@@ -216,8 +248,9 @@ def test_missing_and_empty_folders_are_one_clear_line(tmp_path: Path, layout: st
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_missing_data_set_is_named(tmp_path: Path, layout: str) -> None:
+    scale = 2 if layout in ("super-resolution", "stereo") else 1
     with pytest.raises(ConfigError, match="nowhere"):
-        find_pairs(layout, tmp_path / "nowhere", "train")
+        find_pairs(layout, tmp_path / "nowhere", "train", scale=scale)
 
 
 @pytest.mark.parametrize(

@@ -230,12 +230,6 @@ def test_nothing_to_resume_and_damaged_states_are_told(pictures: Path, tmp_path:
         train(recipe_for(pictures), tmp_path, resume=True)
 
 
-def test_network_without_data_of_its_kind_is_refused(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'nafssr-t-x2' cannot be trained"):
-        train(dataclasses.replace(recipe_for(pictures), preset="nafssr-t-x2"), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 def test_missing_and_empty_folders_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a folder"):
         train(recipe_for(tmp_path / "nowhere"), tmp_path / "run")

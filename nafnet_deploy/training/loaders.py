@@ -1,0 +1,84 @@
+"""The data of a recipe, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader, Subset
+
+from nafnet_deploy.config import ModelConfig
+from nafnet_deploy.data.bank import PictureBank, large_enough
+from nafnet_deploy.data.datasets import CropDataset, StepSampler, ValidationDataset, collate
+from nafnet_deploy.data.pairs import Pair, find_pairs
+from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.metrics import WINDOW as SSIM_WINDOW
+from nafnet_deploy.training.recipe import Recipe
+
+Loaders = tuple[DataLoader[Any], DataLoader[Any]]
+
+
+def make_loaders(recipe: Recipe, config: ModelConfig, trainer: pl.Trainer, on_note: Callable[[str], None]) -> Loaders:
+    """The batches to train on and the pictures to validate with, the share of this process.
+
+    Args:
+        recipe: what to train.
+        config: the network.
+        trainer: knows where training stands and how many processes there are.
+        on_note: told in a line what is left out, and how many pictures there are.
+
+    Raises:
+        ConfigError: pictures that are missing, do not fit the network, or are all too small.
+    """
+    data, validation = recipe.data, recipe.validation
+    processes = trainer.world_size
+    train_pairs, val_pairs = _find_both(recipe, config, on_note)
+    crops = large_enough(train_pairs, data.crop * config.scale, on_note)
+    whole = large_enough(val_pairs, max(config.size_multiple * config.scale, SSIM_WINDOW), on_note)
+    per_epoch = min(validation.every, recipe.schedule.steps) * data.batch
+    on_note(f"{len(crops)} training pictures, {len(whole[: validation.pictures or None])} for validation")
+    train = CropDataset(
+        PictureBank(crops, data.cache, config.scale),
+        recipe.degradation,
+        data.crop,
+        recipe.seed,
+        recipe.schedule.steps * data.batch,
+        data.order,
+        data.told if config.expert else 0.0,
+    )
+    measured = ValidationDataset(
+        PictureBank(whole[: validation.pictures or None], data.cache, config.scale),
+        validation.degradation or recipe.degradation,
+        validation.crop,
+        recipe.seed,
+    )
+    settings: dict[str, Any] = {"num_workers": data.workers, "collate_fn": collate}
+    if data.workers:
+        settings |= {"persistent_workers": True}
+    return (
+        DataLoader(
+            train,
+            batch_size=data.batch // (recipe.optimizer.accumulate * processes),
+            sampler=StepSampler(per_epoch, lambda: trainer.global_step * data.batch, trainer.global_rank, processes),
+            **settings,
+        ),
+        DataLoader(Subset(measured, range(trainer.global_rank, len(measured), processes)), batch_size=1, **settings),
+    )
+
+
+def _find_both(recipe: Recipe, config: ModelConfig, on_note: Callable[[str], None]) -> tuple[list[Pair], list[Pair]]:
+    """Pairs to train on and to validate with; what is wrong with either comes in one message."""
+    data = recipe.data
+    found: list[list[Pair]] = []
+    errors: list[ConfigError] = []
+    for folder, split in ((data.train, "train"), (data.val, "val")):
+        try:
+            found.append(find_pairs(data.layout, Path(folder), split, data.tasks, on_note, config.scale, config.views))
+        except ConfigError as error:
+            errors.append(error)
+    if errors:
+        messages, mends = (dict.fromkeys(getattr(e, part) for e in errors) for part in ("message", "mend"))
+        raise ConfigError(" ".join(messages), " ".join(mends))
+    return found[0], found[1]
