@@ -30,11 +30,11 @@ from nafnet_deploy.released import find_bundle
 from nafnet_deploy.runtime.restorer import Restorer
 
 ROOT = Path(__file__).parent.parent
-PHOTOGRAPHS = ("astronaut", "coffee", "chelsea")
+PHOTOGRAPHS = ("astronaut", "coffee")
 DAMAGE = {"denoise-light": Degradation(sigma=(25, 25)), "deblur-light": Degradation(type="motion")}
 WINDOWS = (0, 192, 384)
 """Windows of local means (pixels); 0 is the global mean. 192 is 1.5 times the training crops of 128."""
-TILES = (256, 128)
+TILES = (256,)
 
 
 def measure(name: str, window: int) -> list[dict[str, Any]]:
