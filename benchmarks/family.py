@@ -4,9 +4,9 @@
     python benchmarks/family.py --only restormer --again         # one network anew
     python benchmarks/family.py --table                          # counts and the table alone, in a minute
 
-Every precision of a network is exported and measured in a process of its own, and its plan is built by
-`nafdeploy build` in another; after each the result is written, so the work may be stopped and started at any time. A
-stage that fails or passes `--limit` is written down with its reason. Presets of one configuration share their figures.
+Every precision of a network is exported and measured in a process of its own, and its plan is built in another; then
+the result is written, so the work may be stopped and started at any time. A stage that fails or passes `--limit` is
+written down with its reason. Presets of one configuration share their figures.
 The table goes into docs/family.md. Weights are random (`checkpoints.catalogue.random_model`).
 """
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -53,8 +52,12 @@ def main() -> None:
     parser.add_argument("--stage", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.stage:
-        name, precision, folder = options.stage
-        print(json.dumps(plain(measure(name, precision, Path(folder)))))
+        name, stage, folder = options.stage
+        try:
+            found = build(Path(folder)) if stage == "plan" else measure(name, stage, Path(folder))
+        except Exception as error:  # the parent writes it into the table
+            raise SystemExit(f"{type(error).__name__}: {str(error).strip().splitlines()[0]}") from None
+        print(json.dumps(plain(found)))
         return
     networks = known(options.result)
     write(networks, options.result, options.doc)
@@ -106,49 +109,46 @@ def stages(name: str, precision: str, limit: float) -> dict[str, Measurement | S
     """All figures of one precision of a network; a stage that fails gives its reason."""
     plan = f"plan_{precision}"
     with TemporaryDirectory() as folder:
-        done = _run([sys.executable, __file__, "--stage", name, precision, folder], limit)
-        if done.failure:
-            failed = {"parity": Measurement(None, "", done.failure), "speed": Speed((), (), "", done.failure)}
+        table, failure = _run([sys.executable, __file__, "--stage", name, precision, folder], limit)
+        if failure:
+            missing = PlanFigures(None, failure="no graph")
             if precision == "fp16":
-                failed = {"half": Measurement(None, "", done.failure)}
-            return {**failed, plan: PlanFigures(None, failure="no graph")}
-        table = json.loads(done.out)
+                return {"half": Measurement(None, "", failure), plan: missing}
+            return {"parity": Measurement(None, "", failure), "speed": Speed((), (), "", failure), plan: missing}
         kinds = {"parity": Measurement, "half": Measurement, "speed": Speed}
         found = {key: read_table(kinds[key], value, key) for key, value in table.items()}
-        graph = Path(folder) / f"{precision}.onnx"
-        build = [sys.executable, "-m", "nafnet_deploy", "build", str(graph), "--gpu", GPU, "-o", folder, "--json"]
-        found[plan] = _plan(_run(build, limit))
+        built, failure = _run([sys.executable, __file__, "--stage", name, "plan", folder], limit)
+        found[plan] = PlanFigures(None, failure=failure) if failure else read_table(PlanFigures, built, plan)
         return found
 
 
-@dataclasses.dataclass(frozen=True)
-class Done:
-    """A process that ended."""
-
-    out: str
-    peak_bytes: int
-    failure: str
-
-
-def _run(command: list[str], limit: float) -> Done:
-    """Runs a process to its end; the failure is the last line it wrote to stderr."""
-    with TemporaryDirectory() as folder:
-        out, err = Path(folder) / "out", Path(folder) / "err"
-        with out.open("wb") as first, err.open("wb") as second:
-            process = subprocess.Popen(["timeout", "--foreground", str(limit), *command], stdout=first, stderr=second)
-            _, status, usage = os.wait4(process.pid, 0)  # its usage includes that of the command it waited for
-        code = os.waitstatus_to_exitcode(status)
-        lines = [line for line in err.read_text(errors="replace").splitlines() if line.strip()]
-        words = f"took more than {limit:g} s" if code == 124 else (lines or [f"ended with code {code}"])[-1].strip()
-        return Done(out.read_text(), usage.ru_maxrss * 1024, words if code else "")
+def _run(command: list[str], limit: float) -> tuple[dict[str, Any], str]:
+    """What a process prints as JSON in its last line, and why it failed: the last line of its stderr."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=limit, check=False)
+    except subprocess.TimeoutExpired:
+        return {}, f"took more than {limit:g} s"
+    if done.returncode:
+        return {}, (done.stderr.strip().splitlines() or [f"ended with code {done.returncode}"])[-1].strip()
+    return json.loads(done.stdout.splitlines()[-1]), ""
 
 
-def _plan(done: Done) -> PlanFigures:
-    if done.failure:
-        return PlanFigures(None, failure=done.failure)
-    table = json.loads(done.out)
-    batch, _, height, width = table["profiles"][0]["max"]
-    return PlanFigures(table["plan_bytes"], table["seconds"], done.peak_bytes, f"{batch}x{height}x{width}")
+def build(folder: Path) -> PlanFigures:
+    """The plan of the only graph in the folder as `nafdeploy build --gpu` makes it; runs in a process of its own."""
+    from nafnet_deploy.benchmarks.process_cost import peak_mib
+    from nafnet_deploy.engines.build import run_build
+    from nafnet_deploy.engines.build_recipe import BuildRecipe
+    from nafnet_deploy.engines.flavour import load_library
+    from nafnet_deploy.released import find_bundle
+
+    (graph,) = folder.glob("*.onnx")
+    recipe = BuildRecipe(gpus=(GPU,), output=str(folder))
+    manifest = run_build(find_bundle(graph), recipe, load_library(recipe.target)).file.manifest
+    batch, _, height, width = manifest.profiles[0].max
+    peak = peak_mib()
+    return PlanFigures(
+        manifest.plan_bytes, manifest.seconds, None if peak is None else int(peak * 2**20), f"{batch}x{height}x{width}"
+    )
 
 
 def measure(name: str, precision: str, folder: Path) -> dict[str, Any]:

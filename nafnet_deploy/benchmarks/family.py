@@ -73,7 +73,7 @@ class PlanFigures:
     seconds: float | None = None
     """What the library's build took."""
     peak_bytes: int | None = None
-    """Largest resident memory of the process that built it."""
+    """Largest resident memory of the process that built it; None where the system does not say."""
     largest: str = ""
     """Largest input the plan takes."""
     failure: str = ""
@@ -190,9 +190,8 @@ def _speed(found: Speed | None) -> str:
 def _plan(found: PlanFigures | None) -> str:
     if found is None:
         return NOT_YET
-    if found.plan_bytes is None or found.seconds is None or found.peak_bytes is None:
+    if found.plan_bytes is None or found.seconds is None:
         return f"failed: {found.failure}"
-    return (
-        f"yes, {found.plan_bytes / 1e6:.1f} MB in {found.seconds:.0f} s, peak {found.peak_bytes / 2**30:.1f} GiB "
-        f"(up to {found.largest})"
-    )
+    peak = "unknown" if found.peak_bytes is None else f"{found.peak_bytes / 2**30:.1f} GiB"
+    size = f"{found.plan_bytes / 1e6:.1f} MB in {found.seconds:.0f} s"
+    return f"yes, {size}, memory of the build {peak} (up to {found.largest})"
