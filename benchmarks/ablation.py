@@ -1,8 +1,8 @@
 """Compares parts of the block in NAFNet-RR light: attention, gates and FFT skips, the same budget of CPU seconds each.
 
-Every design starts from random weights and trains on colour noise for the same CPU time of this process. When all are
-trained, PyTorch eager runs them in interleaved rounds, in CPU time as well. The designs are in `ablation.toml`; what
---rows holds of them is kept, so the work may be stopped and started.
+Every design starts from random weights and trains on colour noise for the same CPU time of this process; then PyTorch
+eager runs all of them in interleaved rounds, in CPU time as well. The designs are in `ablation.toml`. The result is
+written after every design, and what it holds is kept, so the work may be stopped and started.
 
     OMP_NUM_THREADS=1 python benchmarks/ablation.py TRAIN_DIR VAL_DIR -o benchmarks/results/ablation-light.json
 """
@@ -16,7 +16,6 @@ import statistics
 import time
 import tomllib
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -80,36 +79,33 @@ def main() -> None:
     parser.add_argument("val", type=Path)
     parser.add_argument("-o", "--out", type=Path, default=Path("benchmarks/results/ablation-light.json"))
     parser.add_argument("--seconds", type=float, default=90.0, help="CPU seconds of training per design")
-    parser.add_argument("--rows", type=Path, help="folder that keeps the row of every trained design")
-    parser.add_argument("--only", nargs="*", help="train these designs and stop")
     options = parser.parse_args()
     designs = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+    rows: dict[str, Any] = json.loads(options.out.read_text())["designs"] if options.out.exists() else {}
     bank = PictureBank(large_enough([Pair(p) for p in picture_files(options.train)], CROP, print), 4096)
     val = PictureBank(large_enough([Pair(p) for p in picture_files(options.val)], VALIDATION_CROP, print), 4096)
-    with TemporaryDirectory() as scratch:
-        folder = options.rows or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
-        rows: dict[str, Any] = {}
-        for name in options.only or designs:
-            kept = folder / f"{name}.json"
-            if not kept.exists():
-                kept.write_text(json.dumps(train(designs[name], bank, val, options.seconds)))
-            rows[name] = json.loads(kept.read_text())
+    for name in designs:
+        if name not in rows:
+            rows[name] = train(designs[name], bank, val, options.seconds)
             print(name, json.dumps(rows[name]), flush=True)
-    if options.only:
-        return
-    times = cpu_milliseconds(designs)
+            write(rows, options, len(val))
+    times = cpu_milliseconds({name: designs[name] for name in rows})
     first = times[next(iter(designs))]
     for name, row in rows.items():
         row["cpu_ms_256"] = times[name]
         row["time_ratio"] = round(statistics.median(a / b for a, b in zip(times[name], first, strict=True)), 3)
+    write(rows, options, len(val))
+
+
+def write(rows: dict[str, Any], options: argparse.Namespace, pictures: int) -> None:
+    """The result so far."""
     report = {
         "preset": "light",
         "seconds": options.seconds,
         "crop": CROP,
         "batch": BATCH,
         "lr": LR,
-        "validation": f"sigma 25, middle {VALIDATION_CROP}x{VALIDATION_CROP} of {len(val)} pictures",
+        "validation": f"sigma 25, middle {VALIDATION_CROP}x{VALIDATION_CROP} of {pictures} pictures",
         "environment": plain(read_environment(threads=1)),
         "designs": rows,
     }
