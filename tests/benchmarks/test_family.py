@@ -27,7 +27,7 @@ from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.export import run as exporting
 from nafnet_deploy.parity.tolerance import LIMITS
 from nafnet_deploy.presets import PRESETS, Preset
-from tests.variants import PLAIN, STEREO
+from tests.variants import PLAIN
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks/family.py"
@@ -86,11 +86,8 @@ def test_json_comes_back_equal_and_a_forged_verdict_is_refused() -> None:
         FamilyReport.from_json(report.to_json().replace('"passed": false', '"passed": true'))
 
 
-@pytest.mark.parametrize("config", [PLAIN, STEREO], ids=lambda c: c.architecture)
-def test_a_network_is_exported_and_measured_in_both_precisions(
-    config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(presets.PRESETS, "tiny", Preset(config, "", "for tests"))
+def test_a_network_is_exported_and_measured_in_both_precisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(presets.PRESETS, "tiny", Preset(PLAIN, "", "for tests"))
     for name in ("prove", "prove_half"):  # the script's own take their place in its process
         monkeypatch.setattr(exporting, name, getattr(exporting, name))
     measure = script()["measure"]
