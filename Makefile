@@ -2,12 +2,13 @@
 # make test   runs the tests
 # make check  runs linter, type checker and import contract
 # make bench  runs the suites of benchmarks/ and draws their pictures
+# make family measures every preset that docs/family.md lacks, hours on one core; it may be stopped and started
 # make parity compares every released network, and its half graph, with PyTorch
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: venv demo check test slow parity bench clean
+.PHONY: venv demo check test slow parity bench family clean
 
 venv: $(VENV)/.installed
 
@@ -54,6 +55,9 @@ bench: venv
 	  $(BIN)/nafdeploy bench --recipe $$suite --json > $$result.part; mv $$result.part $$result; \
 	done
 	$(BIN)/python benchmarks/pictures.py
+
+family: venv
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/family.py
 
 clean:
 	rm -rf $(VENV) demo dist runs

@@ -147,13 +147,19 @@ TASKS = {
 
 
 def fit(
-    network: NAFNetRR, design: dict[str, Any], bank: PictureBank, damage: Degradation, budget: float, seed: int
+    network: NAFNetRR,
+    design: dict[str, Any],
+    bank: PictureBank,
+    damage: Degradation,
+    budget: float,
+    seed: int,
+    crop: int = CROP,
 ) -> tuple[nn.Module, int]:
-    """Trains for `budget` CPU seconds; returns the averaged network and the steps taken."""
+    """Trains for `budget` CPU seconds on crops of `crop` pixels; returns the averaged network and the steps taken."""
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.99))  # type: ignore[no-untyped-call]
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR, betas=(0.9, 0.9), weight_decay=0.0)
-    crops = CropDataset(bank, damage, CROP, seed, 2**31)
+    crops = CropDataset(bank, damage, crop, seed, 2**31)
     first, last = design.get("supervision", [0.5, 1.0])
     fixed = design.get("iterations_trained", 0)
     start, step = time.process_time(), 0
@@ -187,12 +193,14 @@ def milliseconds(network: nn.Module, n: int, rounds: int = 5) -> float:
     return statistics.median(times)
 
 
-def measure(network: nn.Module, config: ModelConfig, bank: PictureBank, damage: Degradation) -> list[float]:
-    """Mean PSNR (dB) at N = 1..LARGEST."""
+def measure(
+    network: nn.Module, config: ModelConfig, bank: PictureBank, damage: Degradation, largest: int = LARGEST
+) -> list[float]:
+    """Mean PSNR (dB) at N = 1..`largest`."""
     rows = []
     for degraded, clean, *_ in ValidationDataset(bank, damage, VALIDATION_CROP, 0):
         truth = plain(clean[None])
-        rows.append([psnr(plain(p), truth) for p in restore_all(network, config, degraded[None], LARGEST)])
+        rows.append([psnr(plain(p), truth) for p in restore_all(network, config, degraded[None], largest)])
     return [float(v) for v in np.mean(rows, axis=0)]
 
 

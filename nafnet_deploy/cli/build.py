@@ -24,7 +24,7 @@ def build(
     ),
     min_shape: str | None = typer.Option(None, help="Smallest input, HxW or BxHxW. (default: one size multiple)"),
     opt_shape: str | None = typer.Option(None, help="The input to be fastest at. (default: 256x256)"),
-    max_shape: str | None = typer.Option(None, help="Largest input. (default: 1080x1920)"),
+    max_shape: str | None = typer.Option(None, help="Largest input. (default: restores 1080x1920)"),
     workspace: int | None = typer.Option(None, help="Upper bound on the plan's scratch memory (MiB)."),
     gpu_memory: float | None = typer.Option(None, help="Memory of the GPU that will run it (GiB)."),
     timing_cache: str | None = typer.Option(None, help="File that keeps TensorRT's timings from build to build."),

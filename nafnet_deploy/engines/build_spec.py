@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import hashlib
 import json
@@ -10,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from nafnet_deploy.config import plain
-from nafnet_deploy.engines.build_recipe import BuildRecipe, Shape
+from nafnet_deploy.engines.build_recipe import LARGEST_SIDE, BuildRecipe, Shape
 from nafnet_deploy.engines.cut import check_iterations
 from nafnet_deploy.engines.flavour import flavour
 from nafnet_deploy.engines.gpus import GPUS, memory_gib
@@ -20,7 +21,9 @@ from nafnet_deploy.manifest import ModelManifest
 
 OPT_SHAPE: Shape = (1, 256, 256)
 MAX_SHAPE: Shape = (1, 1080, 1920)
-"""Defaults of a dynamic graph (batch, height, width); full HD lying, a standing picture is tiled."""
+"""Defaults of a dynamic graph (batch, height, width) that restores at the same size; full HD lying, a standing picture
+is tiled. Of a network that enlarges, the restored picture is full HD: its input is smaller by the scale, and attention
+along whole rows, whose memory grows with the square of the width, stays within a card."""
 USABLE = 0.9
 """Share of a GPU's memory that a plan may count on; the driver, a display and the CUDA context take the rest."""
 ENGINE_FACTOR = 2.25
@@ -129,7 +132,9 @@ def shape_profiles(manifest: ModelManifest, recipe: BuildRecipe) -> tuple[ShapeP
         if shape is not None:
             _check_shape(shape, option, fixed, multiple)
     given_low, given_best = low or (1, 1, 1), best or (1, 1, 1)
-    largest = high or _each(max, _up(MAX_SHAPE, multiple), given_best, given_low)
+    batch, height, width = MAX_SHAPE
+    full_hd = _up((batch, -(-height // manifest.scale), -(-width // manifest.scale)), multiple)
+    largest = high or _each(max, full_hd, given_best, given_low)
     optimum = best or _each(min, _each(max, _up(OPT_SHAPE, multiple), given_low), largest)
     smallest = low or _each(min, (1, multiple, multiple), optimum, largest)
     for small, large, words in (
@@ -168,7 +173,9 @@ def _check_shape(shape: Shape, option: str, fixed: tuple[int | None, ...], multi
 
 
 def _activation_bytes(manifest: ModelManifest, shape: tuple[int, ...]) -> int:
-    return math.ceil(manifest.activation_bytes_per_pixel * ENGINE_FACTOR * shape[0] * shape[2] * shape[3])
+    batch, _, height, width = shape
+    per_pixel = manifest.activation_bytes_per_pixel + manifest.activation_bytes_per_column * width
+    return math.ceil(per_pixel * ENGINE_FACTOR * batch * height * width)
 
 
 def _check_memory(spec: BuildSpec, manifest: ModelManifest) -> None:
@@ -178,15 +185,22 @@ def _check_memory(spec: BuildSpec, manifest: ModelManifest) -> None:
     if spec.activation_bytes <= budget:
         return
     multiple = manifest.size_multiple
-    fit = math.isqrt(int(budget / (_activation_bytes(manifest, (1, 0, 1, 1)) * batch)))
-    tile = fit // multiple * multiple
-    tile = tile // 32 * 32 if tile > 32 and 32 % multiple == 0 else tile  # a round number where there is room
+    step = max(multiple, 32) if 32 % multiple == 0 else multiple  # a round number where there is room
+    tile = _largest_square(manifest, batch, budget, step) or _largest_square(manifest, batch, budget, multiple)
     raise EngineError(
         f"an input of {batch}x{height}x{width} needs about {spec.activation_bytes / 2**30:.1f} GiB for its activations "
         f"and {_card(spec)} has {spec.gpu_memory / 2**30:.0f}.",
         f"Use --max-shape {tile}x{tile} and --tile {tile} when you run it, or state a larger card with --gpu-memory."
         if tile
         else "State a larger card with --gpu-memory.",
+    )
+
+
+def _largest_square(manifest: ModelManifest, batch: int, budget: float, step: int) -> int:
+    """The largest side (pixels), a multiple of `step`, of square inputs whose activations fit; 0 when none does."""
+    sides = range(step, LARGEST_SIDE + 1, step)
+    return step * bisect.bisect_right(
+        sides, budget, key=lambda side: _activation_bytes(manifest, (batch, 0, side, side))
     )
 
 

@@ -76,6 +76,28 @@ def test_a_dynamic_graph_gets_one_multiple_to_full_hd_around_256() -> None:
     assert (profile.min, profile.max) == ((1, 3, 16, 16), (1, 3, 1088, 1920))
 
 
+@pytest.mark.parametrize(("scale", "largest"), [(2, (540, 960)), (3, (360, 640)), (4, (272, 480))])
+def test_a_network_that_enlarges_restores_up_to_full_hd(scale: int, largest: tuple[int, int]) -> None:
+    (profile,) = build_spec(dataclasses.replace(manifest(), scale=scale), BuildRecipe()).profiles
+    assert profile.max == (1, 3, *largest)
+
+
+def test_attention_along_rows_counts_with_the_width_and_the_advice_fits() -> None:
+    rows = dataclasses.replace(manifest(), activation_bytes_per_column=12.0)
+    wide, tall = (BuildRecipe(gpus=("sm86",), max_shape=shape) for shape in ("256x4096", "4096x256"))
+    assert (
+        build_spec(rows, tall).activation_bytes
+        < build_spec(rows, dataclasses.replace(wide, gpu_memory=999.0)).activation_bytes
+    )
+    with pytest.raises(EngineError, match="256x4096") as caught:
+        build_spec(rows, wide)
+    tile = re.search(r"--max-shape (\d+)x", caught.value.mend)
+    assert tile is not None
+    assert build_spec(rows, dataclasses.replace(wide, max_shape=tile[1]))
+    with pytest.raises(EngineError, match="about"):
+        build_spec(rows, dataclasses.replace(wide, max_shape=str(int(tile[1]) + 32)))
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
