@@ -229,7 +229,9 @@ def main(
         "environment": plain(read_environment()),
     }
     for rule, values in report["over_fixed_db"].items():
-        words = (f"{c}: {v['gain']:+.4f} [{v['low']:+.4f}, {v['high']:+.4f}]" for c, v in zip(COSTS, values, strict=True))
+        words = (
+            f"{c}: {v['gain']:+.4f} [{v['low']:+.4f}, {v['high']:+.4f}]" for c, v in zip(COSTS, values, strict=True)
+        )
         say(f"{rule:7s}" + "  ".join(words))
     if out is not None:
         out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

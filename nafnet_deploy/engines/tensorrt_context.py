@@ -1,4 +1,4 @@
-"""A plan of TensorRT (10.12 and later, 11) or TensorRT-RTX in memory: the library is an argument, their calls are the same.
+"""A plan of TensorRT (10.12 and later, 11) or TensorRT-RTX in memory; the library is an argument.
 
 Source of the call order: NVIDIA's TensorRT developer guide, "Performing inference" and "CUDA graphs".
 """

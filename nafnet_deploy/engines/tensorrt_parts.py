@@ -1,7 +1,7 @@
 """Head, step and tail of a split bundle as three plans of TensorRT or TensorRT-RTX on the first GPU.
 
-The state lies in two device buffers that swap their roles with every step, so nothing is copied between steps; a step is
-one CUDA graph per direction, recorded once and replayed; one number per picture leaves the device after it.
+The state lies in two device buffers that swap their roles with every step, so nothing is copied between steps; a step
+is one CUDA graph per direction, recorded once and replayed; one number per picture leaves the device after it.
 No GPU has run this so far: the tests prove the calls, addresses and copies against doubles.
 """
 

@@ -1,4 +1,4 @@
-"""Runs plans of TensorRT (10.12 and later, 11) and TensorRT-RTX: the library is an argument, their calls are the same."""
+"""Runs plans of TensorRT (10.12 and later, 11) and TensorRT-RTX; the library is an argument."""
 
 from __future__ import annotations
 

@@ -128,14 +128,24 @@ def test_a_size_outside_the_plans_is_refused_and_the_engine_goes_on(bundle: Bund
         assert restore_batch(ours, natural_batch((1, 3, 32, 32), 0)).shape == (1, 3, 32, 32)
 
 
-@pytest.mark.parametrize("call", ["allocate", "pinned", "create_stream", "upload", "download", "copy", "synchronize"])
-@pytest.mark.parametrize("works", [0, 2])
+def run_often(cuda: NumpyCuda, bundle: Bundle) -> None:
+    with engine(PartsLibrary(cuda), bundle, StopRule(5)) as ours:
+        for seed in range(3):
+            restore_batch(ours, natural_batch((1, 3, 32, 32), seed))
+
+
+@pytest.mark.parametrize(
+    ("call", "works"),
+    [
+        ("create_stream", 0),
+        *((call, n) for call in ("allocate", "pinned", "upload", "download", "synchronize") for n in (0, 2)),
+        *((call, n) for call in ("copy", "launch") for n in (0, 2)),
+    ],
+)
 def test_a_failure_of_the_gpu_anywhere_frees_everything(bundle: Bundle, call: str, works: int) -> None:
-    cuda = NumpyCuda(**{call: 0 if call == "create_stream" else works})
+    cuda = NumpyCuda(**{call: works})
     with pytest.raises(EngineError, match=f"fails in {call}"):
-        with engine(PartsLibrary(cuda), bundle, StopRule(5)) as ours:
-            for seed in range(3):
-                restore_batch(ours, natural_batch((1, 3, 32, 32), seed))
+        run_often(cuda, bundle)
     assert cuda.closed
     assert not cuda.held
 
