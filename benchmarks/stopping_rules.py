@@ -2,13 +2,13 @@
 
     python benchmarks/stopping_rules.py MODEL TRAIN TEST --type motion [-o benchmarks/results/stopping-MODEL.json]
 
-The network is frozen and split; every picture runs all iterations. Then each rule is given, afterwards, the threshold at
-which it takes a wanted mean number of iterations over the test pictures:
+The network is frozen and split; every picture runs all iterations. Then each rule is given, afterwards, the threshold
+at which it takes a wanted mean number of iterations over the test pictures:
 
     last      the change of the picture by the last iteration, as `--until-delta`
     next      that times the typical ratio of the next change to the last one
-    linear    a learned halting scalar: the gain (dB) of the next iteration, linear in the logarithms of the mean |k' - k| and
-              |k'| of each channel of the state, fitted on TRAIN (ridge; its strength by cross-validation)
+    linear    a learned halting scalar: the gain (dB) of the next iteration, linear in the logarithms of the mean
+              |k' - k| and |k'| of each channel of the state, fitted on TRAIN (ridge, by cross-validation)
     mlp       the same with 32 hidden units
     oracle    knows the gain of every iteration of every picture: no rule can do better
 
@@ -18,7 +18,6 @@ Beside them the same N for all pictures (between two N, a mixture). The figures 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -94,7 +94,7 @@ def run(
         elif source.is_dir():
             say(f"engine: {opened.name}, {counted(opened.counts)}")
         elif not progressive:
-            say(f"engine: {opened.name}, {summary(opened.outcomes, opened.rule)}")
+            say(f"engine: {opened.name}, {summary(opened.outcomes, opened.rule.max_iterations, until_delta)}")
 
 
 def _file(restorer: Restorer, source: Path, out: Path | None) -> None:
