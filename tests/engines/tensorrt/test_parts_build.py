@@ -69,16 +69,14 @@ def test_plans_are_reused_until_one_is_touched(split: Bundle, built: PartsFile, 
     recipe = BuildRecipe(output=str(tmp_path), **SMALL)
     assert build_parts(split, recipe, rtx).reused
     step = tmp_path / built.plan(STEP).name
-    whole = step.read_bytes()
-    step.write_bytes(whole[:-1])
+    step.write_bytes(step.read_bytes()[:-1])
     with pytest.raises(EngineError, match="hash differs"):
         open_parts(tmp_path / built.path.name)
     step.unlink()
     with pytest.raises(CheckpointError, match=r"step.engine does not exist"):
         open_parts(tmp_path / built.path.name)
-    again = build_parts(split, recipe, rtx)
-    assert not again.reused
-    assert step.read_bytes() == whole  # builds are deterministic
+    assert not build_parts(split, recipe, rtx).reused
+    assert build_parts(split, recipe, rtx).reused
 
 
 def test_a_build_that_fails_at_the_last_part_leaves_nothing(
