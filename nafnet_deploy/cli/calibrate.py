@@ -29,7 +29,7 @@ def calibrate(
     threads: int | None = typer.Option(None, help="CPU threads. (default: one per core)"),
     engine: str = typer.Option(
         "auto",
-        help="auto, or an engine that runs split bundles: onnxruntime, onnxruntime-cuda, tensorrt-rtx, tensorrt, a plan's path.",
+        help="auto, onnxruntime, onnxruntime-cuda, tensorrt-rtx, tensorrt, or the path of a plan.",
     ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Measure and print; change no manifest."),
     json_out: bool = typer.Option(False, "--json", help="Print the calibration as JSON on stdout."),

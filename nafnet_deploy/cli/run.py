@@ -73,6 +73,8 @@ def run(
     side = int(tile) if tile.isdecimal() else tile
     opened: Engine
     if manifest.parts or wish.adaptive or best_effort or progressive:
+        if trust_engine:
+            raise UsageError("what runs in steps is always checked.", "Leave --trust-engine out.")
         rule = rule_for(wish, manifest)
         budget = None if budget_ms is None else Budget(budget_ms / 1e3, best_effort)
         opened = open_anytime(engine, bundle, rule, budget, threads)

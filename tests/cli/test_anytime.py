@@ -85,6 +85,7 @@ def test_a_folder_says_how_many_iterations_ran(command: Command, split: Path, tm
         (["--quality", "quick"], ["--quality quick is unknown"]),
         (["--quality", "fast", "--until-delta", "1"], ["Leave one out"]),
         (["--max-iters", "0"], ["--max-iters 0"]),
+        (["--engine", "x.step.engine", "--trust-engine"], ["always checked", "Leave --trust-engine out"]),
     ],
 )
 def test_impossible_wishes_are_named_and_nothing_is_written(
