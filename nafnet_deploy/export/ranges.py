@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nafnet_deploy.errors import ExportError
 from nafnet_deploy.export.attention import Attend
-from nafnet_deploy.export.fold import FoldedBlock, FoldedUnit
+from nafnet_deploy.export.blocks import FoldedBlock, FoldedUnit
 from nafnet_deploy.export.frequency import MatrixSkip
 from nafnet_deploy.export.norms import ChannelNorm, Gated
 from nafnet_deploy.export.stereo import FoldedAttention, Scores
@@ -239,6 +239,7 @@ class _Recorder:
         for tensor in tensors:
             self.see(kind, tensor, *parts)
 
-    def _deviation(self, module: nn.Module, inputs: Any) -> None:
+    def _deviation(self, module: ChannelNorm, inputs: Any) -> None:
         x = inputs[0]
-        self.see("squared deviation", (x - x.mean(dim=1, keepdim=True)).square())
+        deviation = x[:, 1:] if module.centred else x - x.mean(dim=1, keepdim=True)
+        self.see("squared deviation", deviation.square())

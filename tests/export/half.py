@@ -59,7 +59,7 @@ def types_of(model: onnx.ModelProto) -> dict[str, int]:
 def half_norm(self: ChannelNorm, x: Tensor) -> Tensor:
     """ChannelNorm without its island: the statistics in the type of the features."""
     mean = self.mean.to(x.dtype)
-    centred = x - F.conv2d(x, mean)
+    centred = x if self.centred else x - F.conv2d(x, mean)
     return centred * torch.rsqrt(F.conv2d(centred * centred, mean) + self.eps)
 
 

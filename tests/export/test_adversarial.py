@@ -15,7 +15,8 @@ from torch import nn
 
 from nafnet_deploy.checkpoints.store import Checkpoint
 from nafnet_deploy.export import attention as attention_room
-from nafnet_deploy.export.fold import FoldedUnit, fold
+from nafnet_deploy.export.blocks import FoldedUnit
+from nafnet_deploy.export.fold import fold
 from nafnet_deploy.export.norms import ChannelNorm
 from nafnet_deploy.export.precision import HalfPlan, plan_half, to_half
 from nafnet_deploy.export.ranges import HALF_MAX, HEADROOM, STATE, TRUNK, scan

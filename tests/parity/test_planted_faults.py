@@ -13,7 +13,8 @@ import nafnet_deploy.parity.walk as room
 from nafnet_deploy.checkpoints.store import Checkpoint
 from nafnet_deploy.engines.base import Engine
 from nafnet_deploy.engines.registry import open_engine
-from nafnet_deploy.export.fold import ChannelNorm, fold
+from nafnet_deploy.export.fold import fold
+from nafnet_deploy.export.norms import ChannelNorm
 from nafnet_deploy.export.precision import to_half
 from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.export.run import export_bundle
