@@ -52,10 +52,8 @@ class Stopping:
     picture_per_state: float
     """Root mean square change of the picture ([0, 1]) over that of the state, both by one iteration: turns the
     `delta` of a step into an estimate of what the step did to the picture."""
-    next_over_last: tuple[float, ...] = ()
-    """Typical `delta` of iteration n + 1 over that of iteration n, for n = 1, 2, ...: what one more would bring."""
     quality: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Thresholds of `--quality`, by its words: stop when the next iteration is expected to change the picture less."""
+    """Thresholds of `--quality`, by its words: stop when an iteration changed the picture less."""
     source: str = ""
     """The pictures over which these were measured."""
 

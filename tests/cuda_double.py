@@ -38,9 +38,9 @@ class NumpyCuda:
 
     def _hold(self, name: str, what: Any) -> int:
         self._count(name)
-        self._next += 256
-        self.held[self._next] = what
-        return self._next
+        self.held[handle := self._next] = what
+        self._next += 256 * (1 + (what.nbytes if isinstance(what, np.ndarray) else 0) // 256)  # as blocks of memory lie
+        return handle
 
     def _count(self, name: str) -> None:
         assert not self.closed, f"{name} after close"
@@ -69,7 +69,7 @@ class NumpyCuda:
     def memory(self, pointer: int, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
         """Device memory as an array, for the library's double."""
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        view: NDArray[Any] = self.held[pointer][:size].view(dtype).reshape(shape)
+        view: NDArray[Any] = self._at(pointer, size).view(dtype).reshape(shape)
         return view
 
     def upload(self, pointer: int, source: NDArray[Any], stream: int) -> None:
@@ -82,6 +82,20 @@ class NumpyCuda:
         self._count("download")
         assert stream in self.held
         target.reshape(-1).view(np.uint8)[:] = self.held[pointer][: target.nbytes]
+
+    def copy(self, target: int, source: int, size: int, stream: int) -> None:
+        self._count("copy")
+        assert stream in self.held
+        whence, whither = self._at(source, size), self._at(target, size)
+        assert not np.shares_memory(whence, whither)
+        whither[:] = whence
+
+    def _at(self, address: int, size: int) -> NDArray[np.uint8]:
+        """Bytes at an address that may lie inside a block."""
+        start = max(p for p in self.held if p <= address and isinstance(self.held[p], np.ndarray))
+        view: NDArray[np.uint8] = self.held[start][address - start : address - start + size]
+        assert view.size == size, "beyond the end of a block"
+        return view
 
     def create_stream(self) -> int:
         return self._hold("create_stream", "stream")

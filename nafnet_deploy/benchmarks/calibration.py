@@ -34,7 +34,7 @@ EQUAL = 100.0
 TIMED = 5
 """Timed passes per part, at the size of the first picture."""
 THRESHOLDS = 400
-"""Most thresholds tried per rule."""
+"""Most thresholds tried."""
 Array = NDArray[np.float64]
 
 
@@ -115,33 +115,31 @@ def calibrate(
 
 
 def curve(traces: Traces, quality: Array, stopping: Stopping, costs: dict[str, float]) -> tuple[Point, ...]:
-    """Every rule at every threshold at which it decides differently, computed from what all iterations did.
+    """Fixed numbers of iterations, and the rule at every threshold at which it decides differently.
+
+    Computed from what all iterations did.
 
     Args:
         traces: what every iteration did to every picture.
         quality: PSNR (dB) after it, [pictures, iterations].
-        stopping: how `delta` relates to picture and next step.
+        stopping: how `delta` relates to the picture.
         costs: milliseconds of head, step and tail.
     """
     most = traces.delta.shape[1]
     points = [_point("fixed", float(n), np.full(len(quality), n), quality, costs) for n in range(1, most + 1)]
-    for rule, ahead in (("last", False), ("next", True)):
-        judge = StopRule(most, ahead=ahead, stopping=stopping)
-        seen = np.unique(traces.delta[:, :-1] * stopping.picture_per_state)
-        if ahead:
-            seen = np.unique(traces.delta[:, :-1] * stopping.picture_per_state * np.array(stopping.next_over_last))
-        borders = seen[np.linspace(0, len(seen) - 1, min(len(seen), THRESHOLDS)).astype(int)]
-        found = []
-        for border in borders:
-            bound = dataclasses.replace(judge, until_delta=float(np.nextafter(max(border, 1e-30), np.inf)))
-            stop = np.stack([bound.done(n, traces.delta[:, n - 1]) for n in range(1, most + 1)], axis=1)
-            found.append(_point(rule, float(bound.until_delta or 0), stop.argmax(axis=1) + 1, quality, costs))
-        points.extend(sorted(found, key=lambda p: p.milliseconds))
+    seen = np.unique(traces.delta[:, :-1] * stopping.picture_per_state)
+    borders = seen[np.linspace(0, len(seen) - 1, min(len(seen), THRESHOLDS)).astype(int)]
+    found = []
+    for border in borders:
+        bound = StopRule(most, float(np.nextafter(max(border, 1e-30), np.inf)), stopping)
+        stop = np.stack([bound.done(n, traces.delta[:, n - 1]) for n in range(1, most + 1)], axis=1)
+        found.append(_point("last", float(bound.until_delta or 0), stop.argmax(axis=1) + 1, quality, costs))
+    points.extend(sorted(found, key=lambda p: p.milliseconds))
     return tuple(points)
 
 
 def recommend(points: Sequence[Point], blind: bool = False) -> dict[str, float]:
-    """The thresholds of the rule `next` that are cheapest and good enough; none where nothing is.
+    """The thresholds of the rule `last` that are cheapest and good enough; none where nothing is.
 
     Args:
         points: the curve.
@@ -151,7 +149,7 @@ def recommend(points: Sequence[Point], blind: bool = False) -> dict[str, float]:
     least = AGREEMENT if blind else {quality: full.psnr - loss for quality, loss in LOSSES.items()}
     chosen = {}
     for quality, decibels in least.items():
-        able = [p for p in points if p.rule == "next" and p.psnr >= decibels]
+        able = [p for p in points if p.rule == "last" and p.psnr >= decibels]
         if able:
             chosen[quality] = min(able, key=lambda p: (p.milliseconds, -p.psnr)).threshold
     return chosen

@@ -1,4 +1,4 @@
-"""The picture of a calibration: quality against time, a line per stopping rule."""
+"""The picture of a calibration: quality against time, fixed numbers of iterations and the stopping rule."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ from nafnet_deploy.benchmarks.calibration_report import Calibration
 from nafnet_deploy.errors import MissingDependency
 from nafnet_deploy.runtime.anytime import QUALITIES
 
-WORDS = {
-    "last": "stop by the last change",
-    "next": "stop by the expected next change",
-    "fixed": "fixed N",
-}
+WORDS = {"last": "stop by the last change", "fixed": "fixed N"}
 
 
 def draw(found: Calibration, path: Path) -> None:
@@ -30,8 +26,7 @@ def draw(found: Calibration, path: Path) -> None:
     figure = Figure(figsize=(8, 4.8), dpi=130, layout="constrained")
     axes = figure.subplots()
     for rule, style, colour, width in (
-        ("last", "-", "#fdb863", 4.5),  # below and wide: the two rules often decide alike
-        ("next", "-", "#1b7837", 1.5),
+        ("last", "-", "#1b7837", 1.5),
         ("fixed", "o", "#333333", 1.5),
     ):
         points = [p for p in found.points if p.rule == rule]

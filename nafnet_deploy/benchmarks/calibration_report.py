@@ -22,7 +22,7 @@ class Point:
     """What a rule costs and gives on average."""
 
     rule: str
-    """`fixed`: always N. `last`: by the change of the last iteration. `next`: by the expected one of the next."""
+    """`fixed`: always N. `last`: by the change of the last iteration."""
     threshold: float
     """N for `fixed`; else the change below which it stops."""
     iterations: float
@@ -62,7 +62,7 @@ class Calibration:
         """The point that a word of `--quality` stands for."""
         if quality in self.stopping.quality:
             wanted = self.stopping.quality[quality]
-            return next(p for p in self.points if p.rule == "next" and p.threshold == wanted)
+            return next(p for p in self.points if p.rule == "last" and p.threshold == wanted)
         return [p for p in self.points if p.rule == "fixed"][-1]
 
     def at_cost(self, rule: str, milliseconds: float) -> float:
@@ -75,25 +75,25 @@ class Calibration:
         return json.dumps(plain(self), indent=1) + "\n"
 
     def table(self) -> Table:
-        """Fixed numbers of iterations beside the stopping rules at the same mean cost, then the words of --quality."""
+        """Fixed numbers of iterations beside the stopping rule at the same mean cost, then the words of --quality."""
         from rich.table import Table
 
         table = Table(
             title=f"{self.model}: {self.pictures} pictures, quality against {self.against}, {self.engine}",
             caption=f"ms: head {self.part_ms[HEAD]:.1f}, step {self.part_ms[STEP]:.1f}, tail {self.part_ms[TAIL]:.1f} "
-            f"at {self.shape[0]}x{self.shape[1]}. 'last' stops by what the last iteration changed, 'next' by what "
-            "another one is expected to; both at the mean cost of the fixed number.",
+            f"at {self.shape[0]}x{self.shape[1]}. 'last' stops by what the last iteration changed, at the mean cost of "
+            "the fixed number.",
         )
-        for heading in ("", "Mean N", "Mean ms", "PSNR (dB)", "last (dB)", "next (dB)"):
+        for heading in ("", "Mean N", "Mean ms", "PSNR (dB)", "last (dB)"):
             table.add_column(heading, justify="left" if not heading else "right")
         for p in self.points:
             if p.rule == "fixed":
-                others = (f"{self.at_cost(rule, p.milliseconds):.3f}" for rule in ("last", "next"))
+                other = f"{self.at_cost('last', p.milliseconds):.3f}"
                 table.add_row(
-                    f"N = {p.threshold:.0f}", f"{p.iterations:.2f}", f"{p.milliseconds:.1f}", f"{p.psnr:.3f}", *others
+                    f"N = {p.threshold:.0f}", f"{p.iterations:.2f}", f"{p.milliseconds:.1f}", f"{p.psnr:.3f}", other
                 )
         for quality in QUALITIES:
             p = self.chosen(quality)
-            words = f"--quality {quality}" + (f" (below {p.threshold:.1e})" if p.rule == "next" else "")
-            table.add_row(words, f"{p.iterations:.2f}", f"{p.milliseconds:.1f}", f"{p.psnr:.3f}", "", "")
+            words = f"--quality {quality}" + (f" (below {p.threshold:.1e})" if p.rule == "last" else "")
+            table.add_row(words, f"{p.iterations:.2f}", f"{p.milliseconds:.1f}", f"{p.psnr:.3f}", "")
         return table

@@ -14,6 +14,8 @@ from nafnet_deploy.released import DEFAULT_MODEL
 if TYPE_CHECKING:
     from nafnet_deploy.engines.build import Built
     from nafnet_deploy.engines.build_spec import BuildSpec
+    from nafnet_deploy.engines.plan import PlanManifest
+    from nafnet_deploy.engines.tensorrt_parts_build import BuiltParts
 
 
 def build(
@@ -34,12 +36,16 @@ def build(
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be built and stop."),
     json_out: bool = typer.Option(False, "--json", help="Print the plan's manifest as JSON on stdout."),
 ) -> None:
-    """Build a TensorRT plan, compare it with the request, and write it with a manifest beside it."""
+    """Build a TensorRT plan, compare it with the request, and write it with a manifest beside it.
+
+    A split bundle gets a plan for each of its parts and one manifest.
+    """
     from nafnet_deploy.engines.build import run_build, target_path
     from nafnet_deploy.engines.build_recipe import read_build_recipe
     from nafnet_deploy.engines.flavour import load_library
     from nafnet_deploy.engines.gpus import read_gpus
     from nafnet_deploy.engines.tensorrt_builder import check_machine, resolve
+    from nafnet_deploy.engines.tensorrt_parts_build import build_parts
     from nafnet_deploy.released import find_bundle
 
     wanted = read_build_recipe(
@@ -58,7 +64,6 @@ def build(
         },
     )
     found = find_bundle(bundle)
-    found.unrolled("to build a plan")
     spec, device = resolve(found, wanted)
     if dry_run:
         _announce(spec, target_path(spec, wanted), json_out)
@@ -67,10 +72,18 @@ def build(
     library = load_library(wanted.target)
     with progress() as bar:
         task = bar.add_task("build", total=100)
-        built = run_build(
-            found, wanted, library, lambda phase, share: bar.update(task, description=phase, completed=int(100 * share))
-        )
-    _report(built, json_out)
+
+        def advance(phase: str, share: float) -> None:
+            bar.update(task, description=phase, completed=int(100 * share))
+
+        if found.manifest.parts:
+            parts = build_parts(found, wanted, library, advance)
+        else:
+            built = run_build(found, wanted, library, advance)
+    if found.manifest.parts:
+        _report_parts(parts, json_out)
+    else:
+        _report(built, json_out)
 
 
 def _announce(spec: BuildSpec, path: Path, json_out: bool) -> None:
@@ -80,7 +93,8 @@ def _announce(spec: BuildSpec, path: Path, json_out: bool) -> None:
         print(json.dumps({"path": str(path), **plain(spec)}, indent=1, sort_keys=True))
         return
     say(f"would build {path}")
-    say(f"  {spec.iterations} iterations, {spec.precision}, {spec.target} for {_machines(spec.gpus, spec.target)}")
+    count = f"{spec.iterations} iterations" if spec.iterations else "head, step and tail"
+    say(f"  {count}, {spec.precision}, {spec.target} for {_machines(spec.gpus, spec.target)}")
     for profile in spec.profiles:
         say(f"  {profile.input}: min {_side(profile.min)}, opt {_side(profile.opt)}, max {_side(profile.max)}")
     say(
@@ -97,15 +111,35 @@ def _report(built: Built, json_out: bool) -> None:
         table = {"path": str(built.file.path), "reused": built.reused, **plain(manifest)}
         print(json.dumps(table, indent=1, sort_keys=True))
         return
-    for warning in manifest.warnings:
-        say(f"warning of {manifest.target}: {warning}")
     how = "was there already" if built.reused else f"built in {manifest.seconds:.1f} s"
     say(f"{built.file.path} ({manifest.plan_bytes / 1e6:.1f} MB) {how}")
-    half = manifest.layers.get("float16", 0)
+    say(f"{_read_back(manifest)}, {manifest.iterations} iterations, for {_machines(manifest.gpus, manifest.target)}")
+
+
+def _report_parts(built: BuiltParts, json_out: bool) -> None:
+    from nafnet_deploy.config import plain
+
+    manifest = built.file.manifest
+    if json_out:
+        table = {"path": str(built.file.path), "reused": built.reused, **plain(manifest)}
+        print(json.dumps(table, indent=1, sort_keys=True))
+        return
+    for name, part in manifest.plans.items():
+        say(f"{built.file.plan(name)} ({part.plan_bytes / 1e6:.1f} MB): {_read_back(part)}")
+    how = "were there already" if built.reused else f"built in {sum(p.seconds for p in manifest.plans.values()):.1f} s"
+    size = sum(part.plan_bytes for part in manifest.plans.values()) / 1e6
     say(
-        f"read back: {manifest.precision_built}, {half} of {sum(manifest.layers.values())} layers in half, "
-        f"{manifest.iterations} iterations, for {_machines(manifest.gpus, manifest.target)}"
+        f"{built.file.path}: {size:.1f} MB of plans for any number of iterations {how}, "
+        f"for {_machines(manifest.gpus, manifest.target)}"
     )
+
+
+def _read_back(manifest: PlanManifest) -> str:
+    """Says what the library warned of; returns what was read back, in words."""
+    for warning in manifest.warnings:
+        say(f"warning of {manifest.target}: {warning}")
+    half = manifest.layers.get("float16", 0)
+    return f"read back: {manifest.precision_built}, {half} of {sum(manifest.layers.values())} layers in half"
 
 
 def _machines(gpus: tuple[str, ...], target: str) -> str:

@@ -27,7 +27,10 @@ def calibrate(
     max_iters: int | None = typer.Option(None, help="Most iterations. (default: as many as were proved)"),
     seed: int = typer.Option(0, help="Seed of the noise."),
     threads: int | None = typer.Option(None, help="CPU threads. (default: one per core)"),
-    engine: str = typer.Option("auto", help="auto, onnxruntime or onnxruntime-cuda."),
+    engine: str = typer.Option(
+        "auto",
+        help="auto, onnxruntime, onnxruntime-cuda, tensorrt-rtx, tensorrt, or the path of a plan.",
+    ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Measure and print; change no manifest."),
     json_out: bool = typer.Option(False, "--json", help="Print the calibration as JSON on stdout."),
 ) -> None:

@@ -136,7 +136,9 @@ def _thought(restorer: Restorer, opening: Opening) -> str:
     from nafnet_deploy.runtime.anytime import summary
 
     engine = restorer.engine
-    return summary(engine.outcomes, engine.rule) if isinstance(engine, AnytimeEngine) else f"N = {opening.iterations}"
+    if not isinstance(engine, AnytimeEngine):
+        return f"N = {opening.iterations}"
+    return summary(engine.outcomes, engine.rule.max_iterations, opening.wish.until_delta)
 
 
 def _default(source: Path, out: Path | None, form: str | None) -> Path:

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nafnet_deploy.engines.base import Tensors
+from nafnet_deploy.engines.base import SizeLimits, Tensors
 from nafnet_deploy.engines.stopping import Budget, Clock, StopRule
 from nafnet_deploy.errors import ConfigError, EngineError
 from nafnet_deploy.manifest import HEAD, STEP, TAIL, ModelManifest, TensorSpec
@@ -90,6 +90,8 @@ class AnytimeEngine:
         """What `run` must be given."""
         self.outputs: tuple[TensorSpec, ...] = manifest.outputs
         """What `run` returns."""
+        self.size_limits: SizeLimits | None = getattr(stepper, "size_limits", None)
+        """Heights and widths that it was built for; None where it takes any."""
         self.outcomes: list[Outcome] = []
         """What each row of each run got since `announce`."""
         self.counts: Counter[int] = Counter()

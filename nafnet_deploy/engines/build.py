@@ -48,7 +48,7 @@ def run_build(
     key = plan_key(spec, module, device)
     if (found := _find(path, key)) is not None:
         return Built(found, reused=True)
-    _check_writable(path.parent)  # before the build, which may take minutes
+    check_writable(path.parent)  # before the build, which may take minutes
     return Built(write_plan(build_plan(bundle, recipe, module, on_progress), path), reused=False)
 
 
@@ -91,8 +91,12 @@ def _find(path: Path, key: str) -> PlanFile | None:
     return found if found.manifest.key == key else None
 
 
-def _check_writable(folder: Path) -> None:
-    """Refuses a folder that cannot be written, without making it: a build that fails must leave nothing behind."""
+def check_writable(folder: Path) -> None:
+    """Refuses a folder that cannot be written, without making it: a build that fails must leave nothing behind.
+
+    Raises:
+        UsageError: it cannot.
+    """
     existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise UsageError(f"{folder} cannot be written.", "Choose another -o.")

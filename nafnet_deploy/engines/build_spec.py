@@ -42,7 +42,7 @@ class BuildSpec:
     name: str
     """Name of the model."""
     iterations: int
-    """Reasoning iterations in the plan."""
+    """Reasoning iterations in the plan; 0 for the plans of a split bundle, which run any number."""
     precision: str
     """Precision of the graph."""
     profiles: tuple[ShapeProfile, ...]
@@ -60,14 +60,15 @@ class BuildSpec:
 
     @property
     def file_name(self) -> str:
-        """`<model>-n<N>-<shape>-<precision>.<gpus>.<target>.engine`."""
+        """`<model>-n<N>-<shape>-<precision>.<gpus>.<target>.engine`; `split` in place of n<N> for a split bundle."""
+        form = f"n{self.iterations}" if self.iterations else "split"
         batch, _, height, width = self.profiles[0].max
         place = "dynamic" if self.dynamic else f"{height}x{width}"
         if not self.dynamic and batch > 1:
             place += f"-b{batch}"
         machine = "-".join(self.gpus) or ("portable" if flavour(self.target).builds_for_others else "local")
         name = re.sub(r"[^\w.+-]", "-", self.name)  # a name from a file must not leave the folder
-        return f"{name}-n{self.iterations}-{place}-{self.precision}.{machine}.{self.target}{PLAN_SUFFIX}"
+        return f"{name}-{form}-{place}-{self.precision}.{machine}.{self.target}{PLAN_SUFFIX}"
 
     def key(self, version: str, device: str) -> str:
         """Hash that two builds share exactly when they must give the same plan.
@@ -96,6 +97,10 @@ def build_spec(manifest: ModelManifest, recipe: BuildRecipe, gpu: str = "", gpu_
     """
     iterations = manifest.default_iterations if recipe.iterations is None else recipe.iterations
     check_iterations(manifest, iterations)
+    if manifest.parts:
+        if recipe.iterations is not None:
+            raise ConfigError("the plans of a split bundle run any number of iterations.", "Leave --iters out.")
+        iterations = 0
     local = not flavour(recipe.target).builds_for_others
     gpus = recipe.gpus or ((gpu,) if local and gpu else ())
     known = gpu_gib if local and recipe.gpus in ((), (gpu,)) else None
@@ -112,7 +117,7 @@ def build_spec(manifest: ModelManifest, recipe: BuildRecipe, gpu: str = "", gpu_
         workspace=recipe.workspace,
         activation_bytes=_activation_bytes(manifest, profiles[0].max),
         gpu_memory=int(gib * 2**30),
-        graph_sha256=manifest.sha256[".onnx"],
+        graph_sha256=manifest.graph_sha256,
     )
     _check_memory(spec, manifest)
     return spec

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from nafnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
+from nafnet_deploy.engines.onnxruntime_gpu import OnnxRuntimeCuda
 from nafnet_deploy.engines.parts import PartStepper
 from nafnet_deploy.manifest import HEAD, STEP, TAIL, Bundle
 
@@ -48,3 +50,21 @@ class OnnxRuntimeParts(PartStepper[ort.OrtValue]):
 
     def _shape(self, value: ort.OrtValue) -> tuple[int, ...]:
         return tuple(value.shape())
+
+
+@dataclasses.dataclass(frozen=True)
+class PartsOpener:
+    """The opener of one provider."""
+
+    kind: type[OnnxRuntimeEngine]
+    """The engine class whose provider runs the parts."""
+
+    def open(self, bundle: Bundle, threads: int | None = None) -> OnnxRuntimeParts:
+        """Opens the parts of a split bundle; see `OnnxRuntimeParts`."""
+        return OnnxRuntimeParts(bundle, self.kind, threads)
+
+
+CPU = PartsOpener(OnnxRuntimeEngine)
+"""ONNX Runtime on the CPU."""
+CUDA = PartsOpener(OnnxRuntimeCuda)
+"""ONNX Runtime's CUDA provider."""

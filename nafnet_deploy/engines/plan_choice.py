@@ -10,7 +10,8 @@ from nafnet_deploy.engines.build import cache_folder
 from nafnet_deploy.engines.driver import LocalGpu
 from nafnet_deploy.engines.flavour import FLAVOURS, flavour
 from nafnet_deploy.engines.gpus import GPUS
-from nafnet_deploy.engines.plan import PLAN_SUFFIX, PlanFile, PlanManifest, open_plan, read_plan_manifest
+from nafnet_deploy.engines.plan import PLAN_SUFFIX, PlanFile, PlanManifest, open_plan, read_plan_manifest, sidecar_of
+from nafnet_deploy.engines.tensorrt_parts_plan import PartsFile, PartsManifest, parts_sidecar, read_parts_manifest
 from nafnet_deploy.errors import CheckpointError, ConfigError, EngineError
 from nafnet_deploy.manifest import Bundle
 
@@ -27,7 +28,7 @@ class Wanted:
     target: str
     """`tensorrt` or `tensorrt-rtx`."""
     iterations: int
-    """Reasoning iterations in it."""
+    """Reasoning iterations in it; `ANY` of a split bundle."""
     version: str
     """Version of the installed library."""
     gpu: LocalGpu
@@ -41,8 +42,8 @@ class Wanted:
 
     def build_command(self) -> str:
         """The command that builds such a plan."""
-        words = ["nafdeploy build", str(self.bundle.graph), "--target", self.target]
-        if self.bundle.manifest.iterations > 1:
+        words = ["nafdeploy build", str(next(iter(self.bundle.graphs.values()))), "--target", self.target]
+        if self.iterations and self.bundle.manifest.iterations > 1:
             words += ["--iters", str(self.iterations)]
         if self.gpus:
             words += ["--gpu", *self.gpus]
@@ -55,15 +56,14 @@ def plans_of(bundle: Bundle, target: str, iterations: int) -> Iterator[tuple[Pat
     Looked for beside the bundle, in `engines/`, and among those that earlier runs built (`cache_folder`).
     """
     found = []
-    folders = (bundle.graph.parent, Path("engines"), *cache_folder().glob("*/"))
-    for folder in dict.fromkeys(folder.resolve() for folder in folders):
+    for folder in plan_folders(bundle):
         for path in sorted(folder.glob(f"*{PLAN_SUFFIX}")):
             try:
                 manifest = read_plan_manifest(path)
             except (CheckpointError, ConfigError):  # a plan that says nothing about itself is nobody's plan
                 continue
             if (manifest.graph_sha256, manifest.target, manifest.iterations) == (
-                bundle.manifest.sha256.get(".onnx"),
+                bundle.manifest.graph_sha256,
                 target,
                 iterations,
             ):
@@ -71,11 +71,17 @@ def plans_of(bundle: Bundle, target: str, iterations: int) -> Iterator[tuple[Pat
     yield from sorted(found, key=lambda item: item[1].date, reverse=True)
 
 
-def fault_of(plan: PlanManifest, wanted: Wanted) -> str:
+def plan_folders(bundle: Bundle) -> tuple[Path, ...]:
+    """Where plans are looked for: beside the bundle, in `engines/`, and where earlier runs built them."""
+    folders = (bundle.graph.parent, Path("engines"), *cache_folder().glob("*/"))
+    return tuple(dict.fromkeys(folder.resolve() for folder in folders))
+
+
+def fault_of(plan: PlanManifest | PartsManifest, wanted: Wanted) -> str:
     """Why a plan must not be loaded, in words; empty when it may. The plan itself is not touched."""
     if plan.target != wanted.target:
         return f"it is a plan of {flavour(plan.target).title}, not of {flavour(wanted.target).title}"
-    if plan.graph_sha256 != wanted.bundle.manifest.sha256.get(".onnx"):
+    if plan.graph_sha256 != wanted.bundle.manifest.graph_sha256:
         return f"it was built from another graph than {wanted.bundle.graph.name}"
     if plan.iterations != wanted.iterations:
         return f"it computes {plan.iterations} iterations and {wanted.iterations} were asked for"
@@ -89,7 +95,7 @@ def fault_of(plan: PlanManifest, wanted: Wanted) -> str:
     return ""
 
 
-def check_fit(plan: PlanFile, wanted: Wanted) -> None:
+def check_fit(plan: PlanFile | PartsFile, wanted: Wanted) -> None:
     """Refuses a plan that must not be loaded here.
 
     Raises:
@@ -121,6 +127,8 @@ def target_of(plan: Path, trust: bool = False) -> str:
     named = plan.name.removesuffix(PLAN_SUFFIX).rpartition(".")[2]
     if trust and named in FLAVOURS:
         return named
+    if parts_sidecar(plan) != sidecar_of(plan):
+        return read_parts_manifest(parts_sidecar(plan)).target
     return read_plan_manifest(plan).target
 
 

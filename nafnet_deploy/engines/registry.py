@@ -16,8 +16,9 @@ from nafnet_deploy.engines.cut import check_iterations
 from nafnet_deploy.engines.driver import local_gpu
 from nafnet_deploy.engines.plan_choice import plans_of, target_of
 from nafnet_deploy.engines.stopping import Budget, StopRule
-from nafnet_deploy.errors import ConfigError, EngineError, MachineError, MissingDependency
-from nafnet_deploy.manifest import Bundle, ModelManifest, Stopping
+from nafnet_deploy.engines.tensorrt_parts_plan import plan_of
+from nafnet_deploy.errors import CheckpointError, ConfigError, EngineError, MachineError, MissingDependency
+from nafnet_deploy.manifest import STEP, Bundle, ModelManifest, Stopping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,20 +33,33 @@ class Entry:
     """What it computes in: `fp32`, `fp16` (of a half graph, which the others widen), `bf16`."""
     plans: bool = False
     """Whether it runs plans that were built before; its `open` then also takes `plan` and `trust`."""
-    steps: bool = False
-    """Whether it runs split bundles, in steps."""
+    steps: str = ""
+    """`module:opener`, in this room, for split bundles, which run in steps; the opener has `open(bundle, threads)` and,
+    with `plans`, takes `plan`. Empty where it does not run them."""
 
 
 WIDE, BOTH = ("fp32",), ("fp32", "fp16")
 ENGINES = {
-    "onnxruntime": Entry("nafnet_deploy.engines.onnxruntime:OnnxRuntimeEngine", "cpu", WIDE, steps=True),
-    "onnxruntime-cuda": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeCuda", "gpu", BOTH, steps=True),
+    "onnxruntime": Entry(
+        "nafnet_deploy.engines.onnxruntime:OnnxRuntimeEngine", "cpu", WIDE, steps="onnxruntime_parts:CPU"
+    ),
+    "onnxruntime-cuda": Entry(
+        "nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeCuda", "gpu", BOTH, steps="onnxruntime_parts:CUDA"
+    ),
     "onnxruntime-tensorrt": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeTensorRT", "gpu", BOTH),
     "onnxruntime-nv-tensorrt-rtx": Entry("nafnet_deploy.engines.onnxruntime_gpu:OnnxRuntimeRtx", "cpu", BOTH),
     "openvino": Entry("nafnet_deploy.engines.openvino:FP32", "openvino", WIDE),
     "openvino-bf16": Entry("nafnet_deploy.engines.openvino:BF16", "openvino", ("bf16",)),
-    "tensorrt": Entry("nafnet_deploy.engines.tensorrt_open:TENSORRT", "tensorrt", BOTH, plans=True),
-    "tensorrt-rtx": Entry("nafnet_deploy.engines.tensorrt_open:TENSORRT_RTX", "tensorrt-rtx", BOTH, plans=True),
+    "tensorrt": Entry(
+        "nafnet_deploy.engines.tensorrt_open:TENSORRT", "tensorrt", BOTH, True, "tensorrt_parts_open:TENSORRT"
+    ),
+    "tensorrt-rtx": Entry(
+        "nafnet_deploy.engines.tensorrt_open:TENSORRT_RTX",
+        "tensorrt-rtx",
+        BOTH,
+        True,
+        "tensorrt_parts_open:TENSORRT_RTX",
+    ),
 }
 """Every engine there is."""
 AUTO = "auto"
@@ -112,7 +126,8 @@ def open_anytime(
     """Opens a split bundle in the engine of that name, to stop by a rule.
 
     Args:
-        name: an engine that runs steps, or `auto`: CUDA where it starts, else the CPU.
+        name: an engine that runs steps, a plan of one of the parts (`X.step.engine`, the others lie beside it), or
+            `auto`: plans that are there and fit, CUDA where it starts, else the CPU.
         bundle: a split bundle.
         rule: when a picture has had enough iterations.
         budget: time that a picture may take; None for any.
@@ -122,6 +137,7 @@ def open_anytime(
         ConfigError: an unknown engine, or threads below 1.
         MissingDependency: the engine's package is not installed.
         MachineError: the machine lacks what the engine needs.
+        CheckpointError: a plan given by path is missing or has no sidecar.
         EngineError: the bundle is not split, or the engine does not run steps or cannot load the graphs.
     """
     if not bundle.manifest.parts:
@@ -130,27 +146,42 @@ def open_anytime(
             f"Make one that stops by itself with: nafdeploy export {bundle.manifest.name} --mode split",
         )
     if name == AUTO:
-        if local_gpu() is not None and _listed("CUDAExecutionProvider"):
-            with contextlib.suppress(EngineError, MachineError):
-                return open_anytime("onnxruntime-cuda", bundle, rule, budget, threads)
+        for candidate in _step_candidates(bundle):
+            with contextlib.suppress(EngineError, MachineError, CheckpointError):
+                return open_anytime(candidate, bundle, rule, budget, threads)
         name = LAST
+    options: dict[str, Any] = {}
+    if name.endswith(".engine"):
+        options = {"plan": Path(name)}
+        name = target_of(Path(name))
     able = [key for key, entry in ENGINES.items() if entry.steps]
     if name not in able:
-        if name in ENGINES or name.endswith(".engine"):
+        if name in ENGINES:
             raise EngineError(
                 f"the engine {name!r} does not run split bundles.",
                 f"Use --engine {' or '.join(able)}, or export with --mode unrolled.",
             )
         raise ConfigError(f"the engine {name!r} is unknown.", nearest(name, (*ENGINES, AUTO)))
     entry = ENGINES[name]
-    module, _, attribute = entry.target.partition(":")
+    module, _, attribute = entry.steps.partition(":")
     try:
-        from nafnet_deploy.engines.onnxruntime_parts import OnnxRuntimeParts
-
-        kind = getattr(importlib.import_module(module), attribute)
+        opener = getattr(importlib.import_module(f"nafnet_deploy.engines.{module}"), attribute)
     except ImportError as error:
         raise MissingDependency(error.name or name, entry.extra, f"by the engine {name!r}") from error
-    return AnytimeEngine(OnnxRuntimeParts(bundle, kind, threads), bundle.manifest, rule, budget)
+    return AnytimeEngine(opener.open(bundle, threads, **options), bundle.manifest, rule, budget)
+
+
+def _step_candidates(bundle: Bundle) -> Iterator[str]:
+    """The engines worth a try for a split bundle, before the CPU."""
+    if local_gpu() is None:
+        return
+    from nafnet_deploy.engines.tensorrt_parts_open import parts_of
+
+    for name, entry in ENGINES.items():
+        if entry.plans:  # by path: by name, missing plans would be built, and that may take minutes
+            yield from (str(plan_of(path, STEP)) for path, _ in parts_of(bundle, name))
+    if _listed("CUDAExecutionProvider"):
+        yield "onnxruntime-cuda"
 
 
 def stopping_of(manifest: ModelManifest) -> Stopping:

@@ -32,8 +32,6 @@ class StopRule:
     """Iterations after which it stops in any case."""
     until_delta: float | None = None
     """Stop when an iteration changed the picture by less (root mean square, black to white is 1); None never does."""
-    ahead: bool = False
-    """Ask what the *next* iteration is expected to change instead: stops one iteration earlier where that is known."""
     stopping: Stopping = dataclasses.field(default_factory=lambda: Stopping(1.0))
     """How the bundle's `delta` relates to the picture."""
 
@@ -53,11 +51,7 @@ class StopRule:
             return np.ones(len(delta), np.bool_)
         if self.until_delta is None:
             return np.zeros(len(delta), np.bool_)
-        change = self.change(delta)
-        ratios = self.stopping.next_over_last
-        if self.ahead and ratios:
-            change = change * ratios[min(n, len(ratios)) - 1]
-        return np.asarray(change < self.until_delta)
+        return np.asarray(self.change(delta) < self.until_delta)
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""The memory of a TensorRT engine's inputs and outputs: on the device, and page-locked on the host."""
+"""The memory of a TensorRT engine: on the device, and page-locked on the host for what leaves or enters it."""
 
 from __future__ import annotations
 
@@ -77,3 +77,34 @@ class Buffers:
         if pair is not None:
             self._cuda.free(pair.pointer)
             self._cuda.unpin(pair.pinned)
+
+
+class DeviceMemory:
+    """Named device buffers that the host never sees; they grow when they must and never shrink.
+
+    Args:
+        cuda: where the memory comes from.
+    """
+
+    def __init__(self, cuda: Cuda) -> None:
+        self._cuda = cuda
+        self._blocks: dict[str, tuple[int, int]] = {}
+
+    def fit(self, name: str, size: int) -> int:
+        """Makes room for `size` bytes; their address, which stays until more are asked for.
+
+        Raises:
+            EngineError: not enough memory; the name then has no buffer at all.
+        """
+        pointer, have = self._blocks.get(name, (0, 0))
+        if have < size:
+            if self._blocks.pop(name, None) is not None:  # first, so that old and new are never held together
+                self._cuda.free(pointer)
+            pointer = self._cuda.allocate(size)
+            self._blocks[name] = pointer, size
+        return pointer
+
+    def close(self) -> None:
+        """Gives everything back; calling it twice is harmless."""
+        while self._blocks:
+            self._cuda.free(self._blocks.popitem()[1][0])

@@ -54,6 +54,22 @@ def build_plan(
     """
     spec, device = resolve(bundle, recipe)
     check_machine(recipe, device)
+    return build_from(bundle, spec, device, recipe, module, on_progress)
+
+
+def build_from(
+    bundle: Bundle, spec: BuildSpec, device: LocalGpu | None, recipe: BuildRecipe, module: Any, on_progress: OnProgress
+) -> Plan:
+    """As `build_plan`, with everything decided.
+
+    Args:
+        bundle: one graph and what it takes and gives.
+        spec: what to build.
+        device: this machine's GPU.
+        recipe: what was asked for.
+        module: what `load_library` returned.
+        on_progress: as for `build_plan`.
+    """
     progress = Progress(on_progress)
 
     def work() -> Plan:

@@ -58,7 +58,7 @@ class PlanOpener:
         # Files first: a damaged plan is a damaged plan on any machine.
         given = None if plan is None or trust else open_plan(plan)
         library = load_library(self.target)
-        gpu = _gpu(self.target)
+        gpu = usable_gpu(self.target)
         wanted = Wanted(bundle, self.target, n, str(library.__version__), gpu)
         name = f"{self.target} {'.'.join(wanted.version.split('.')[:2])} {gpu.capability}"
         if plan is not None and trust:
@@ -99,7 +99,12 @@ def build_missing(wanted: Wanted, library: Any) -> PlanFile:
     return cached_plan(wanted.bundle, recipe, library).file
 
 
-def _gpu(target: str) -> LocalGpu:
+def usable_gpu(target: str) -> LocalGpu:
+    """This machine's GPU.
+
+    Raises:
+        MachineError: there is none, or its driver is too old for the library of that target.
+    """
     gpu = local_gpu()
     if gpu is None:
         raise no_gpu()

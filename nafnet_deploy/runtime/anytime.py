@@ -64,7 +64,7 @@ def rule_for(wish: Wish, manifest: ModelManifest) -> StopRule:
         raise ConfigError(
             f"{manifest.name} has not been calibrated for --quality.", "Do it with: nafdeploy calibrate DIR -m BUNDLE"
         )
-    return StopRule(most, stopping.quality.get(wish.quality), ahead=True, stopping=stopping)
+    return StopRule(most, stopping.quality.get(wish.quality), stopping=stopping)
 
 
 def counted(counts: Counter[int]) -> str:
@@ -77,15 +77,20 @@ def counted(counts: Counter[int]) -> str:
     return f"N = {span}" + (f", mean {mean:.1f} over {total} runs" if total > 1 else "")
 
 
-def summary(outcomes: Sequence[Outcome], rule: StopRule) -> str:
-    """How many iterations ran and what the last one changed, in a few words."""
+def summary(outcomes: Sequence[Outcome], most: int, until_delta: float | None) -> str:
+    """How many iterations ran and what the last one changed, in a few words.
+
+    Args:
+        outcomes: what each row got.
+        most: iterations after which it stopped in any case.
+        until_delta: the threshold that the user gave; None for none.
+    """
     counts = Counter(outcome.iterations for outcome in outcomes)
     changes = [outcome.change for outcome in outcomes if math.isfinite(outcome.change)]
     words = counted(counts)
     if changes:
         words += f"; the last iteration changed the picture by {max(changes):.1e}"
         words += " at most" if len(changes) > 1 else ""
-    late = [c for c in changes if rule.until_delta is not None and c >= rule.until_delta and not rule.ahead]
-    if late and max(counts) >= rule.max_iterations:
-        words += f", more than the {rule.until_delta:g} asked for: raise --max-iters"
+    if until_delta is not None and max(changes, default=0) >= until_delta and max(counts) >= most:
+        words += f", more than the {until_delta:g} asked for: raise --max-iters"
     return words

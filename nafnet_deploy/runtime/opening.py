@@ -13,6 +13,7 @@ from nafnet_deploy.engines.base import Engine
 from nafnet_deploy.engines.plan_choice import iterations_of
 from nafnet_deploy.engines.registry import open_anytime, open_engine
 from nafnet_deploy.engines.stopping import Budget
+from nafnet_deploy.errors import UsageError
 from nafnet_deploy.manifest import Bundle
 from nafnet_deploy.runtime.anytime import Wish, rule_for
 from nafnet_deploy.runtime.restorer import Restorer
@@ -61,6 +62,8 @@ class Opening:
         manifest, wish = self.bundle.manifest, self.wish
         opened: Engine
         if manifest.parts or wish.adaptive or wish.best_effort or self.in_steps:
+            if self.trust:
+                raise UsageError("what runs in steps is always checked.", "Leave --trust-engine out.")
             budget = None if wish.budget_ms is None else Budget(wish.budget_ms / 1e3, wish.best_effort)
             opened = open_anytime(self.engine, self.bundle, rule_for(wish, manifest), budget, self.threads)
         else:

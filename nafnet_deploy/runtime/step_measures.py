@@ -28,18 +28,17 @@ class Traces:
     """Change of the picture (root mean square); of the first iteration, against the input."""
 
     def fit(self, source: str) -> Stopping:
-        """How `delta` relates to picture and next step: medians over pictures and iterations.
+        """How `delta` relates to the picture: the median over pictures and iterations.
 
         Args:
             source: what the pictures are, in words.
         """
         ratios = self.change[:, 1:] / np.maximum(self.delta[:, 1:], _TINY)
-        ahead = np.median(self.delta[:, 1:] / np.maximum(self.delta[:, :-1], _TINY), axis=0)
-        return Stopping(float(np.median(ratios)), tuple(float(a) for a in ahead), source=source)
+        return Stopping(float(np.median(ratios)), source=source)
 
 
 def measure_stopping(bundle: Bundle, inputs: Sequence[NDArray[np.float32]]) -> Stopping:
-    """What `delta` says about picture and next step, over all iterations that were proved.
+    """What `delta` says about the picture, over all iterations that were proved.
 
     Args:
         bundle: a split bundle.

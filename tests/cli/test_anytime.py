@@ -85,6 +85,7 @@ def test_a_folder_says_how_many_iterations_ran(command: Command, split: Path, tm
         (["--quality", "quick"], ["--quality quick is unknown"]),
         (["--quality", "fast", "--until-delta", "1"], ["Leave one out"]),
         (["--max-iters", "0"], ["--max-iters 0"]),
+        (["--engine", "x.step.engine", "--trust-engine"], ["always checked", "Leave --trust-engine out"]),
     ],
 )
 def test_impossible_wishes_are_named_and_nothing_is_written(
@@ -110,8 +111,30 @@ def test_best_effort_runs_one_iteration(command: Command, split: Path, picture: 
     assert "N = 1;" in done.err
 
 
-def test_split_bundles_are_not_built_into_one_plan(command: Command, split: Path) -> None:
-    command("build", split, "--target", "tensorrt-rtx").refused(6, "split bundle", "--mode unrolled")
+def test_plans_of_the_parts_are_built_without_a_gpu_and_need_one_to_run(
+    command: Command, split: Path, picture: Path, tmp_path: Path
+) -> None:
+    options = ("--gpu", "sm86", "--max-shape", "64x64", "-o", tmp_path / "plans")
+    done = command("build", split, *options)
+    assert done.code == 0
+    assert "MB of plans for any number of iterations built in" in done.err
+    stem = "tiny-split-dynamic-fp32.sm86.tensorrt-rtx"
+    names = sorted(path.name for path in (tmp_path / "plans").iterdir())
+    assert names == [f"{stem}.head.engine", f"{stem}.json", f"{stem}.step.engine", f"{stem}.tail.engine"]
+    assert "were there already" in command("build", split, *options).err
+    command("build", split, *options, "--iters", "3").refused(2, "any number of iterations", "Leave --iters out")
+    before = snapshot(picture.parent)
+    for engine in ("tensorrt-rtx", tmp_path / "plans" / f"{stem}.step.engine"):
+        command("run", picture, "-m", split, "--engine", engine).refused(3, "no NVIDIA GPU can be used here")
+    assert snapshot(picture.parent) == before
+    assert command("run", picture, "-m", split).code == 0  # auto takes what works here
+
+
+def test_a_dry_build_of_a_split_bundle_says_what_it_would_do(command: Command, split: Path, tmp_path: Path) -> None:
+    done = command("build", split, "--gpu", "sm86", "-o", tmp_path / "plans", "--dry-run")
+    assert done.code == 0
+    assert "head, step and tail" in done.err
+    assert not (tmp_path / "plans").exists()
 
 
 def test_parity_proves_a_split_bundle(command: Command, split: Path) -> None:

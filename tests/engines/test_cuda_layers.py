@@ -87,6 +87,7 @@ def test_cuda_python_asks_the_runtime_for_what_the_protocol_promises(fake: FakeR
     stream = cuda.create_stream()
     cuda.upload(4096, pinned, stream)
     cuda.download(pinned, 4096, stream)
+    cuda.copy(4096, 8192, 16, stream)
     assert cuda.elapsed_ms(1, 2) == 2.5
     cuda.begin_capture(stream)
     assert cuda.end_capture(stream) == 9
@@ -96,6 +97,7 @@ def test_cuda_python_asks_the_runtime_for_what_the_protocol_promises(fake: FakeR
     address = memory.ctypes.data
     assert ("cudaMemcpyAsync", 4096, address, 16, kinds.cudaMemcpyHostToDevice, 7) in fake.calls
     assert ("cudaMemcpyAsync", address, 4096, 16, kinds.cudaMemcpyDeviceToHost, 7) in fake.calls
+    assert ("cudaMemcpyAsync", 4096, 8192, 16, kinds.cudaMemcpyDeviceToDevice, 7) in fake.calls
     assert ("cudaGraphDestroy", 5) in fake.calls
     assert ("cudaFreeHost", address) in fake.calls
 

@@ -97,6 +97,7 @@ class FakeDriver(types.ModuleType):
         self.pagelocked_empty = lambda size, dtype: np.zeros(size, dtype).view(Pinned)
         self.memcpy_htod_async = lambda pointer, source, stream: self.copies.append((pointer, stream.handle))
         self.memcpy_dtoh_async = lambda target, pointer, stream: self.copies.append((stream.handle, pointer))
+        self.memcpy_dtod_async = lambda target, source, size, stream: self.copies.append((target, source, size))
 
 
 @pytest.fixture
@@ -119,7 +120,8 @@ def test_pycuda_is_preferred_and_works_in_the_primary_context(pycuda: FakeDriver
     assert (pointer, stream, pinned.nbytes) == (4096, 7, 16)
     cuda.upload(pointer, pinned, stream)
     cuda.download(pinned, pointer, stream)
-    assert pycuda.copies == [(4096, 7), (7, 4096)]
+    cuda.copy(pointer, 8192, 16, stream)
+    assert pycuda.copies == [(4096, 7), (7, 4096), (4096, 8192, 16)]
     start, end = cuda.create_event(), cuda.create_event()
     cuda.record(start, stream)
     assert cuda.elapsed_ms(start, end) == 2.5

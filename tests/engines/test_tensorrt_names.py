@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorrt_rtx
 
-from nafnet_deploy.engines import tensorrt_profiles, tensorrt_runner
+from nafnet_deploy.engines import tensorrt_context, tensorrt_profiles
 from nafnet_deploy.engines.tensorrt_runner import TensorRTEngine
 from nafnet_deploy.errors import EngineError
 from tests import tensorrt_double
@@ -35,7 +35,7 @@ def called_names(module: Any) -> dict[str, set[str]]:
 CLASSES = {"library": "", "runtime": "Runtime", "engine": "ICudaEngine", "context": "IExecutionContext"}
 USED = {
     (CLASSES[owner], name)
-    for module in (tensorrt_runner, tensorrt_profiles)
+    for module in (tensorrt_context, tensorrt_profiles)
     for owner, used in called_names(module).items()
     for name in used
 }

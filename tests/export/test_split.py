@@ -51,11 +51,12 @@ def test_every_trained_weight_is_in_one_part_alone(tiny: Path, tiny_split: Path)
     parts = [onnx.load(bundle.part(name)).graph.initializer for name in (HEAD, STEP, TAIL)]
     for left, right in itertools.combinations(parts, 2):
         shared = {w.name for w in left} & {w.name for w in right}
-        # what they share are constants: a norm's 1/c per width, and its epsilon
-        assert all(name.endswith(".mean") or name.startswith("val_") for name in shared), shared
+        # what they share are constants of a width: 1/c, ones, the reflection of the trunk; and the norms' epsilon
+        constants = (".mean", ".ones", ".read", ".write")
+        assert all(name.endswith(constants) or name.startswith("val_") for name in shared), shared
     sizes = sum(len(w.SerializeToString()) for part in parts for w in part)
     unrolled = sum(len(w.SerializeToString()) for w in onnx.load(tiny).graph.initializer)
-    assert sizes <= unrolled + 1000
+    assert sizes <= unrolled + 2500
 
 
 def test_inner_sizes_are_written_as_fractions_of_the_input(tiny_split: Path) -> None:

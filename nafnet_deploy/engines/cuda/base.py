@@ -49,6 +49,10 @@ class Cuda(Protocol):
         """Queues a copy from the device into a contiguous array."""
         ...
 
+    def copy(self, target: int, source: int, size: int, stream: int) -> None:
+        """Queues a copy of `size` bytes inside the device; the two must not overlap."""
+        ...
+
     def create_stream(self) -> int:
         """A stream that does not wait for the default one."""
         ...

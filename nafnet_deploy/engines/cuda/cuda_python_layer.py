@@ -66,6 +66,10 @@ class CudaPython:
         kind = cudart.cudaMemcpyKind.cudaMemcpyDeviceToHost
         _call("cudaMemcpyAsync", target.ctypes.data, pointer, target.nbytes, kind, stream)
 
+    def copy(self, target: int, source: int, size: int, stream: int) -> None:
+        """Queues a copy inside the device."""
+        _call("cudaMemcpyAsync", target, source, size, cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice, stream)
+
     def create_stream(self) -> int:
         """A non-blocking stream."""
         return int(_call("cudaStreamCreateWithFlags", cudart.cudaStreamNonBlocking))

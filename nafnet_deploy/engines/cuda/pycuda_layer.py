@@ -81,6 +81,11 @@ class PyCuda:
         with _explained("cuMemcpyDtoHAsync"):
             driver.memcpy_dtoh_async(target, pointer, self._streams[stream])
 
+    def copy(self, target: int, source: int, size: int, stream: int) -> None:
+        """Queues a copy inside the device."""
+        with _explained("cuMemcpyDtoDAsync"):
+            driver.memcpy_dtod_async(target, source, size, self._streams[stream])
+
     def create_stream(self) -> int:
         """A non-blocking stream."""
         with _explained("cuStreamCreate"):
