@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 import tifffile
 from PIL import Image
 
@@ -49,16 +48,3 @@ def test_a_run_that_is_killed_leaves_no_half_picture(tiny: Path, tmp_path: Path)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     assert not target.exists()
-
-
-@pytest.mark.slow
-def test_memory_is_bounded_by_what_is_given_and_not_by_the_picture(tiny: Path, tmp_path: Path) -> None:
-    peaks = {}
-    for side in (1024, 4096):
-        source = huge(tmp_path / f"{side}.tif", side)
-        arguments = ["run", str(source), "-m", str(tiny), "-o", str(tmp_path / "out.tif"), "--memory", "250MB"]
-        run = subprocess.Popen([*COMMAND, *arguments], env=plain_environment())
-        _, status, used = os.wait4(run.pid, 0)
-        assert status == 0
-        peaks[side] = used.ru_maxrss * 1024
-    assert max(peaks.values()) < 250e6  # in memory the larger one would take 0.8 GB
