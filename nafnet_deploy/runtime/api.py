@@ -19,10 +19,10 @@ from nafnet_deploy.images.files import read_picture
 from nafnet_deploy.images.picture import Picture, to_samples
 from nafnet_deploy.manifest import Bundle, ModelManifest, open_bundle
 from nafnet_deploy.released import DEFAULT_MODEL, find_bundle
-from nafnet_deploy.runtime import restorer as tiled
 from nafnet_deploy.runtime.anytime import Wish
 from nafnet_deploy.runtime.arrays import array_of, array_of_image, image_of, picture_of
 from nafnet_deploy.runtime.files import fault_of, restore_file, restored_pixels
+from nafnet_deploy.runtime.memory import parse_memory
 from nafnet_deploy.runtime.opening import Opening
 
 
@@ -49,8 +49,10 @@ class Options(TypedDict, total=False):
     """`auto` (default), `off`, or the side of a square tile (pixels)."""
     overlap: int
     """Pixels that tiles share. Default: the model's."""
-    memory: int
-    """Bytes for the network's activations. Default: a quarter of what is available."""
+    ensemble: bool
+    """Mean over the 8 flips and turns of the picture. Default: no."""
+    memory: int | str
+    """What the process may take, in bytes or as in `1500MB`: `restore_file` restores what needs more in parts."""
     note: Callable[[str], None]
     """Told in one line each which engines `auto` passed over, and why."""
 
@@ -83,18 +85,20 @@ class Restorer:
             quality=options.get("quality"),
         )
         self._manifest = bundle.manifest
+        memory = options.get("memory")
         opening = Opening(
             bundle,
             options.get("engine", "auto"),
             wish,
+            tile=options.get("tile", "auto"),
+            overlap=options.get("overlap"),
+            ensemble=options.get("ensemble", False),
+            limit=parse_memory(memory) if isinstance(memory, str) else memory,
             threads=options.get("threads"),
             trust=options.get("trust_engine", False),
         )
         self._open = ExitStack()
-        self._engine = self._open.enter_context(opening.open(options.get("note"))).engine
-        self._arrays = tiled.Restorer(
-            self._engine, bundle.manifest, options.get("tile", "auto"), options.get("overlap"), options.get("memory")
-        )
+        self._arrays = self._open.enter_context(opening.open(options.get("note")))
 
     @classmethod
     def from_pretrained(cls, name: str = DEFAULT_MODEL, **options: Unpack[Options]) -> Self:
@@ -119,7 +123,7 @@ class Restorer:
     @property
     def engine(self) -> Engine:
         """What runs the network; its `name` says engine and device as they really are."""
-        return self._engine
+        return self._arrays.engine
 
     @property
     def manifest(self) -> ModelManifest:
