@@ -23,11 +23,11 @@ from nafnet_deploy.runtime.memory import available_memory, resident_memory
 from nafnet_deploy.runtime.restorer import MAX_AUTO_TILE, OnTile, Restorer
 
 _WHOLE_BYTES = 48
-"""Bytes per pixel of a picture in memory, result and encoder included, the network's activations apart (measured)."""
+"""Bytes per pixel of a picture in memory, result and encoder included, the network's activations apart (28 seen)."""
 _ENGINE_SHARE = 1.5
-"""An engine's memory over the manifest's `activation_bytes_per_pixel` (measured with ONNX Runtime, rounded up)."""
+"""An engine's memory over the manifest's `activation_bytes_per_pixel` (an estimate)."""
 _FIXED = 64 * 10**6
-"""Bytes for decoder, encoder and what the engine sets up in its first run (measured, rounded up)."""
+"""Bytes for decoder, encoder and what the engine sets up in its first run (an estimate)."""
 _WRITE_ROWS = 128
 
 
