@@ -6,13 +6,12 @@ import dataclasses
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nafnet_deploy.engines.base import SizeLimits, Tensors
+from nafnet_deploy.engines.base import Closing, SizeLimits, Tensors
 from nafnet_deploy.engines.stopping import Budget, Clock, StopRule
 from nafnet_deploy.errors import ConfigError, EngineError
 from nafnet_deploy.manifest import HEAD, STEP, TAIL, ModelManifest, TensorSpec
@@ -72,7 +71,7 @@ class Glimpse:
     """Estimated change of each picture by the last one (root mean square, black to white is 1)."""
 
 
-class AnytimeEngine:
+class AnytimeEngine(Closing):
     """A split bundle that stops by a rule. Satisfies the `Engine` protocol.
 
     Args:
@@ -194,14 +193,6 @@ class AnytimeEngine:
         if self._stepper is not None:
             self._stepper.close()
         self._stepper = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _open(self, feeds: Tensors) -> tuple[Stepper, NDArray[Any]]:
         stepper, name = self.stepper, self.inputs[0].name

@@ -51,6 +51,22 @@ class Engine(Protocol):
     ) -> None: ...
 
 
+class Closing:
+    """What makes a context manager of a class with `close`."""
+
+    def close(self) -> None:
+        """Frees what is held; calling it twice is harmless."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
 @dataclasses.dataclass(frozen=True)
 class SizeLimits:
     """The pictures that an engine was prepared for."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nafnet_deploy.engines.base import Tensors
+from nafnet_deploy.engines.base import Closing, Tensors
 from nafnet_deploy.engines.cut import check_iterations, cut_iterations, drop_unreachable
 from nafnet_deploy.errors import EngineError, MissingDependency
 from nafnet_deploy.manifest import Bundle, ModelManifest, TensorSpec
@@ -22,7 +21,7 @@ MAPS = 3
 """Channels of the output: a place each, as many as there are places for a unit."""
 
 
-class GateEngine:
+class GateEngine(Closing):
     """Runs the graph up to the gates of one iteration, on the CPU. Satisfies the `Engine` protocol.
 
     Its output [B, 3, H, W] has the input's size and value range, so that whatever tiles and blends pictures does the
@@ -104,14 +103,6 @@ class GateEngine:
     def close(self) -> None:
         """Frees the session; calling it twice is harmless."""
         self._engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def gate_values(model: onnx.ModelProto, manifest: ModelManifest, iteration: int) -> dict[str, str]:

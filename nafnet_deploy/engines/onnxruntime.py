@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from nafnet_deploy.engines.base import Tensors, check_feeds
+from nafnet_deploy.engines.base import Closing, Tensors, check_feeds
 from nafnet_deploy.engines.cut import graph_of_iterations
 from nafnet_deploy.errors import ConfigError, EngineError, NafdeployError
 from nafnet_deploy.manifest import Bundle, TensorSpec
@@ -23,7 +22,7 @@ _FATAL_ONLY = 4
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(Closing):
     """An ONNX graph in ONNX Runtime on the CPU. Satisfies the `Engine` protocol.
 
     Args:
@@ -164,14 +163,6 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Frees the session; calling it twice is harmless."""
         self._session = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _spec(value: Any) -> TensorSpec:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from nafnet_deploy.engines.base import Tensors, check_feeds
+from nafnet_deploy.engines.base import Closing, Tensors, check_feeds
 from nafnet_deploy.engines.cut import graph_of_iterations
 from nafnet_deploy.engines.openvino_form import rewrite_channel_convs
 from nafnet_deploy.errors import ConfigError, EngineError
@@ -19,7 +18,7 @@ from nafnet_deploy.manifest import Bundle, TensorSpec
 _DTYPES = {"f32": "float32", "f16": "float16", "f64": "float64"}
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Closing):
     """An ONNX graph in OpenVINO's CPU plugin. Satisfies the `Engine` protocol.
 
     Args:
@@ -89,14 +88,6 @@ class OpenVinoEngine:
     def close(self) -> None:
         """Frees the network; calling it twice is harmless."""
         self._request = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @dataclasses.dataclass(frozen=True)

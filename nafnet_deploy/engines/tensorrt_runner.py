@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nafnet_deploy.engines.base import DeviceTimes, SizeLimits, Tensors
+from nafnet_deploy.engines.base import Closing, DeviceTimes, SizeLimits, Tensors
 from nafnet_deploy.engines.cuda.base import Cuda
 from nafnet_deploy.engines.tensorrt_buffers import Buffers
 from nafnet_deploy.engines.tensorrt_context import LoadedPlan
@@ -18,7 +17,7 @@ from nafnet_deploy.engines.tensorrt_timing import layers_json, measure
 from nafnet_deploy.errors import EngineError
 
 
-class TensorRTEngine:
+class TensorRTEngine(Closing):
     """A plan on the first GPU. Satisfies the `Engine` protocol; belongs to the thread that opened it.
 
     The first run of a shape is queued plainly, the second is recorded as a CUDA graph and later ones replay it.
@@ -168,11 +167,3 @@ class TensorRTEngine:
         self._drop_graph()
         while self._undo:
             self._undo.pop()()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

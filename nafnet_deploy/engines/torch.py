@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nafnet_deploy.engines.base import Tensors
+from nafnet_deploy.engines.base import Closing, Tensors
 from nafnet_deploy.errors import EngineError
 from nafnet_deploy.manifest import TensorSpec
 
 
-class TorchEngine:
+class TorchEngine(Closing):
     """Runs a PyTorch network on the CPU, eager, in float32 and inference mode.
 
     Args:
@@ -75,11 +74,3 @@ class TorchEngine:
     def close(self) -> None:
         """Lets go of the network; calling it twice is harmless."""
         self._forward = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

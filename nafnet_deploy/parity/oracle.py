@@ -16,8 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,7 +26,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from nafnet_deploy.engines.anytime import AnytimeEngine
-from nafnet_deploy.engines.base import Engine, Tensors
+from nafnet_deploy.engines.base import Closing, Engine, Tensors
 from nafnet_deploy.engines.cut import check_iterations, cut_iterations
 from nafnet_deploy.engines.parts import ArrayParts
 from nafnet_deploy.engines.stopping import StopRule
@@ -95,7 +94,7 @@ class GlobalAveragePool(OpRun):
             return ((total / math.prod(x.shape[2:])).astype(x.dtype),)
 
 
-class OracleEngine:
+class OracleEngine(Closing):
     """An ONNX graph in its own arithmetic. Satisfies the `Engine` protocol.
 
     Args:
@@ -148,14 +147,6 @@ class OracleEngine:
     def close(self) -> None:
         """Lets go of the graph; calling it twice is harmless."""
         self._evaluator = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _load(path: Path) -> onnx.ModelProto:

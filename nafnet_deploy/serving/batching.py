@@ -6,13 +6,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nafnet_deploy.engines.base import Engine, Tensors, check_feeds, size_limits
+from nafnet_deploy.engines.base import Closing, Engine, Tensors, check_feeds, size_limits
 from nafnet_deploy.errors import EngineError
 
 
@@ -26,7 +25,7 @@ class _Ticket:
         self.error: Exception | None = None
 
 
-class BatchingEngine:
+class BatchingEngine(Closing):
     """Wraps an engine with one input and one output. Satisfies the `Engine` protocol; `run` is safe in any thread.
 
     Args:
@@ -87,14 +86,6 @@ class BatchingEngine:
             self._changed.notify_all()
         self._thread.join()
         self._engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _work(self) -> None:
         while batch := self._gather():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from nafnet_deploy.engines.base import Tensors, check_feeds
+from nafnet_deploy.engines.base import Closing, Tensors, check_feeds
 from nafnet_deploy.errors import EngineError, MissingDependency
 from nafnet_deploy.manifest import TensorSpec
 
@@ -28,7 +27,7 @@ class Client(Protocol):
         """Ends the connection."""
 
 
-class TritonEngine:
+class TritonEngine(Closing):
     """Runs a model on a Triton server. Satisfies the `Engine` protocol.
 
         with TritonEngine(InferenceServerClient("localhost:8001"), "denoise-light") as engine:
@@ -86,14 +85,6 @@ class TritonEngine:
     def close(self) -> None:
         """Ends the connection; calling it twice is harmless."""
         self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _spec(tensor: dict[str, Any], batched: bool) -> TensorSpec:
