@@ -96,8 +96,8 @@ def onnxruntime_product(threads: int | None = None) -> Product:
 def count_macs(graph: Path | bytes, shape: tuple[int, int, int, int]) -> float:
     """Multiply-adds of a graph's convolutions and matrix products for an input [B, C, H, W].
 
-    A convolution that only averages channels (one output, equal weights) is not counted: it stands for a mean,
-    and a graph that writes the mean otherwise must have the same floor.
+    A 1x1 convolution to or from one channel is not counted: it stands for a sum over the channels in a norm or in a
+    reflected trunk, or spreads one, and a graph that writes the same otherwise must have the same floor.
 
     Raises:
         ImportError: onnx is not installed.
@@ -125,7 +125,7 @@ def count_macs(graph: Path | bytes, shape: tuple[int, int, int, int]) -> float:
     for node in inferred.node:
         if node.op_type == "Conv":
             kernel = sizes[node.input[1]]
-            if not _is_mean(weights.get(node.input[1])):
+            if not _sums_or_spreads(weights.get(node.input[1])):
                 total += math.prod(sizes[node.output[0]]) * math.prod(kernel[1:])
         elif node.op_type in ("MatMul", "Gemm"):
             total += math.prod(sizes[node.output[0]]) * sizes[node.input[0]][-1]
@@ -136,10 +136,6 @@ def _dims(value: Any) -> tuple[int, ...]:
     return tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
 
 
-def _is_mean(weight: Any) -> bool:
-    if weight is None or weight.dims[0] != 1 or list(weight.dims[2:]) != [1, 1]:
-        return False
-    from onnx import numpy_helper
-
-    values = numpy_helper.to_array(weight).ravel()
-    return bool((values == values[0]).all())
+def _sums_or_spreads(weight: Any) -> bool:
+    """Whether a dense 1x1 convolution has one channel on either side."""
+    return weight is not None and 1 in weight.dims[:2] and list(weight.dims[2:]) == [1, 1]

@@ -132,7 +132,7 @@ def test_what_an_operator_asks_for_is_there(server: Running) -> None:
         ("?iters=many", None, ("iters", "integer")),
         ("", b"", ("empty",)),
         ("", b"%PDF-1.7 something else entirely", ("not a picture",)),
-        ("", b"PK\x03\x04 a zip named .png", ("not a picture",)),
+        ("", b"PK\x03\x04 a zip named .png", ("ZIP archive",)),
     ],
 )
 @pytest.mark.parametrize("path", ["/restore", "/iterations"])
