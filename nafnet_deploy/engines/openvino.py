@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nafnet_deploy.engines.base import Closing, Tensors, check_feeds
 from nafnet_deploy.engines.cut import graph_of_iterations
-from nafnet_deploy.engines.openvino_form import rewrite_channel_convs
+from nafnet_deploy.engines.openvino_form import reduce_means
 from nafnet_deploy.errors import ConfigError, EngineError
 from nafnet_deploy.manifest import Bundle, TensorSpec
 
@@ -47,7 +47,7 @@ class OpenVinoEngine(Closing):
             options["INFERENCE_NUM_THREADS"] = threads
         try:
             model = core.read_model(graph)  # takes the bytes of a model, or its path
-            rewrite_channel_convs(model)
+            reduce_means(model)
             compiled = core.compile_model(model, "CPU", options)
         except Exception as error:  # it raises RuntimeError, and others while it converts the graph
             where = graph if isinstance(graph, str) else "the graph"

@@ -12,8 +12,7 @@ Five identities, none of which changes what is computed beyond rounding:
 A module computes in the dtype of its convs: features are cast where they enter it, and statistics are taken in
 float32 (see `precision`). In a float32 network none of this leaves a trace.
 
-What a norm sums over channels, and what it spreads over them again, is written as 1x1 convs for the same reason (see
-`ChannelNorm`).
+What a norm sums over channels is written as a 1x1 conv for the same reason (see `ChannelNorm`).
 """
 
 from __future__ import annotations

@@ -17,10 +17,8 @@ class ChannelNorm(nn.Module):
 
     Computed in float32 whatever the input's dtype: the squared deviation passes 65504 long before x does.
 
-    Sums over channels are 1x1 convs with weights 1/c, and so is what brings the one channel of the result back to c:
-    ONNX Runtime would leave its blocked layout for a reduction and for a product that broadcasts, and a
-    LayerNormalization operator needs transposes. Measured at 256x256, N = 3, medium preset, the form as it stands is
-    1.16 (one core) and 1.24 (two) times as fast as one that subtracts the mean and broadcasts.
+    Sums over channels are 1x1 convs with weights 1/c: ONNX Runtime would leave its blocked layout for a reduction, and
+    a LayerNormalization operator needs transposes.
     """
 
     def __init__(self, norm: LayerNorm2d) -> None:
@@ -28,11 +26,8 @@ class ChannelNorm(nn.Module):
         channels = norm.weight.shape[0]
         self.eps = norm.eps
         self.mean = nn.Parameter(torch.full((1, channels, 1, 1), 1 / channels))
-        self.ones = nn.Parameter(torch.ones(channels, 1, 1, 1))
         self.centred = False
         """Whether the input has its mean over the channels in the first of them, the others being free of it."""
-        self.broadcast = False
-        """Whether the product broadcasts, which engines other than ONNX Runtime's on the CPU fuse."""
 
     def reflected(self) -> None:
         """Takes what `reflect` makes of the trunk: a first channel that does not count, and no mean to subtract."""
@@ -42,11 +37,9 @@ class ChannelNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.float()
         if not self.centred:
-            mean = F.conv2d(x, self.mean)
-            x = x - mean if self.broadcast else x + F.conv2d(mean, -self.ones)
+            x = x - F.conv2d(x, self.mean)
         variance = F.conv2d(x * x, self.mean)
-        scale = torch.rsqrt(variance + self.eps)
-        return x * (scale if self.broadcast else F.conv2d(scale, self.ones))
+        return x * torch.rsqrt(variance + self.eps)
 
 
 def absorb_norm(norm: LayerNorm2d, conv: nn.Conv2d) -> nn.Conv2d:

@@ -26,7 +26,6 @@ import torch
 from torch import Tensor, nn
 
 from nafnet_deploy.export.blocks import FoldedUnit
-from nafnet_deploy.export.norms import ChannelNorm
 from nafnet_deploy.export.ranges import PICTURE, STATE, TRUNK, Ranges, branches, members
 
 STANDARD_ISLANDS = {
@@ -97,8 +96,6 @@ def to_half(folded: nn.Module, plan: HalfPlan) -> nn.Module:
         conv.half()
     trunk, state = (torch.float32 if wide else torch.float16 for wide in (plan.trunk, plan.state))
     kinds = {TRUNK: trunk, STATE: state, PICTURE: torch.float32}
-    for norm in (m for m in network.modules() if isinstance(m, ChannelNorm)):
-        norm.broadcast = True  # a half graph is for GPUs
     for name, branch in branches(network).items():
         if isinstance(branch.module, FoldedUnit):
             branch.module.state = state
