@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from types import TracebackType
@@ -51,12 +52,12 @@ class Engine(Protocol):
     ) -> None: ...
 
 
-class Closing:
+class Closing(abc.ABC):
     """What makes a context manager of a class with `close`."""
 
+    @abc.abstractmethod
     def close(self) -> None:
         """Frees what is held; calling it twice is harmless."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

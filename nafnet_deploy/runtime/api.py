@@ -6,14 +6,13 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nafnet_deploy.engines.base import Engine
+from nafnet_deploy.engines.base import Closing, Engine
 from nafnet_deploy.errors import ConfigError, EngineError, ImageError
 from nafnet_deploy.images.files import read_picture
 from nafnet_deploy.images.picture import Picture, to_samples
@@ -57,7 +56,7 @@ class Options(TypedDict, total=False):
     """Told in one line each which engines `auto` passed over, and why."""
 
 
-class Restorer:
+class Restorer(Closing):
     """Restores pictures with one model. A context manager; one call at a time.
 
         with Restorer.from_pretrained("denoise-light", iterations=2) as restorer:
@@ -179,14 +178,6 @@ class Restorer:
     def close(self) -> None:
         """Frees the engine; calling it twice is harmless."""
         self._open.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _restored(self, picture: Picture) -> Picture:
         if self._arrays.views > 1:

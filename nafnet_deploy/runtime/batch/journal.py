@@ -7,6 +7,7 @@ line, and at most the renaming is left to do. So no picture is restored into its
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import dataclasses
 import json
@@ -59,7 +60,29 @@ class Entry:
         )
 
 
-class Journal:
+class KnownResults(abc.ABC):
+    """What earlier runs did: the part that journals of every storage share."""
+
+    _folder: Path
+    _done: dict[str, Entry]
+    """Lines of the same options by their source."""
+
+    @abc.abstractmethod
+    def written(self, target: str) -> int:
+        """Bytes of a result; an OSError where it is not there."""
+
+    def is_done(self, source: Path, size: int, mtime_ns: int) -> bool:
+        """Whether this very picture was restored with these options and its result is still there."""
+        entry = self._done.get(source.relative_to(self._folder).as_posix())
+        if entry is None or (entry.size, entry.mtime_ns) != (size, mtime_ns):
+            return False
+        try:
+            return self.written(entry.target) == entry.written
+        except OSError:
+            return False
+
+
+class Journal(KnownResults):
     """The journal of an output folder, open for one run alone.
 
     Args:
@@ -106,15 +129,9 @@ class Journal:
         """Where results wait for their names; on the same disk as these."""
         return self._out / PARTS
 
-    def is_done(self, source: Path, size: int, mtime_ns: int) -> bool:
-        """Whether this very picture was restored with these options and its result is still there."""
-        entry = self._done.get(source.relative_to(self._folder).as_posix())
-        if entry is None or (entry.size, entry.mtime_ns) != (size, mtime_ns):
-            return False
-        try:
-            return (self._out / entry.target).stat().st_size == entry.written
-        except OSError:
-            return False
+    def written(self, target: str) -> int:
+        """As that of `KnownResults`."""
+        return (self._out / target).stat().st_size
 
     def commit(self, done: Done) -> None:
         """Makes a line safe on the disk and gives the result its name.

@@ -14,7 +14,7 @@ from typing import Any, Self
 from nafnet_deploy.errors import ImageError, MachineError, MissingDependency, UsageError
 from nafnet_deploy.images.files import PICTURE_SUFFIXES
 from nafnet_deploy.runtime.batch.jobs import Done
-from nafnet_deploy.runtime.batch.journal import JOURNAL, PARTS, Entry, Journal, read_entries
+from nafnet_deploy.runtime.batch.journal import JOURNAL, PARTS, Entry, Journal, KnownResults, read_entries
 from nafnet_deploy.runtime.batch.sources import matching
 from nafnet_deploy.runtime.batch.storage import FolderPlan, JournalLike
 
@@ -106,8 +106,8 @@ class Remote:
             return -1, -1
         try:
             return size, int(system.modified(str(source)).timestamp() * 1e9)
-        except (NotImplementedError, OSError, AttributeError, KeyError):  # a file system without times
-            return size, 0
+        except (NotImplementedError, OSError, AttributeError, KeyError):
+            return size, 0  # the protocol's own answer where a file system keeps no times: the size alone tells
 
     def exists(self, target: Path) -> bool:
         return bool(self._out.system.exists(str(target)))
@@ -121,7 +121,7 @@ class Remote:
         return bool(self._source.system == self._out.system)
 
 
-class RemoteJournal:
+class RemoteJournal(KnownResults):
     """The journal where files cannot be appended to: a folder with a small file for each line.
 
     Two runs into one folder are not kept apart: such file systems have no locks.
@@ -150,15 +150,9 @@ class RemoteJournal:
         """Where results wait for their names."""
         return self._out / PARTS
 
-    def is_done(self, source: Path, size: int, mtime_ns: int) -> bool:
-        """As that of `Journal`."""
-        entry = self._done.get(source.relative_to(self._folder).as_posix())
-        if entry is None or (entry.size, entry.mtime_ns) != (size, mtime_ns):
-            return False
-        try:
-            return int(self._system.size(str(self._out / entry.target))) == entry.written
-        except OSError:
-            return False
+    def written(self, target: str) -> int:
+        """As that of `KnownResults`."""
+        return int(self._system.size(str(self._out / target)))
 
     def commit(self, done: Done) -> None:
         """As that of `Journal`."""
