@@ -22,7 +22,7 @@ import torch
 from reasoning_units import BATCH, LR, TASKS, VALIDATION_CROP, fit, measure
 
 from nafnet_deploy.benchmarks.timing import round_order
-from nafnet_deploy.config import ModelConfig, plain
+from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.data.datasets import PictureBank, large_enough
 from nafnet_deploy.data.degradations import Degradation
 from nafnet_deploy.data.pairs import Pair, picture_files
@@ -30,6 +30,7 @@ from nafnet_deploy.environment import read_environment
 from nafnet_deploy.models.counting import count
 from nafnet_deploy.models.nafnet_rr import NAFNetRR
 from nafnet_deploy.presets import LIGHT
+from nafnet_deploy.tables import plain
 
 CROP, LARGEST = 64, 3
 MEASURED = Degradation(sigma=(25, 25))

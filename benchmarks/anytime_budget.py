@@ -21,7 +21,6 @@ import typer
 from nafnet_deploy.benchmarks.noise import NoiseMeter
 from nafnet_deploy.checkpoints.catalogue import load_model
 from nafnet_deploy.cli.console import say
-from nafnet_deploy.config import plain
 from nafnet_deploy.engines.registry import open_anytime, stopping_of
 from nafnet_deploy.engines.stopping import Budget, StopRule
 from nafnet_deploy.environment import read_environment
@@ -30,6 +29,7 @@ from nafnet_deploy.export.run import export_bundle
 from nafnet_deploy.manifest import Bundle
 from nafnet_deploy.parity.inputs import natural_batch
 from nafnet_deploy.released import find_bundle
+from nafnet_deploy.tables import plain
 
 TOLERANCE = 1.1
 """A run is in time when it ends within so many times the budget."""

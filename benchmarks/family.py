@@ -23,9 +23,10 @@ from typing import Any
 
 from nafnet_deploy.benchmarks.cards import fill
 from nafnet_deploy.benchmarks.family import FamilyReport, Measurement, NetworkFigures, PlanFigures, Speed
-from nafnet_deploy.config import ModelConfig, plain, read_table
+from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.environment import read_environment
 from nafnet_deploy.presets import PRESETS
+from nafnet_deploy.tables import plain, read_table
 
 ROOT = Path(__file__).parent.parent
 RESULT, DOC = ROOT / "benchmarks/results/family.json", ROOT / "docs/family.md"

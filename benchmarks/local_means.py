@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from skimage import data
 
 from nafnet_deploy.checkpoints.catalogue import load_model
-from nafnet_deploy.config import plain
 from nafnet_deploy.data.degradations import Degradation
 from nafnet_deploy.engines.torch import TorchEngine
 from nafnet_deploy.environment import read_environment
@@ -28,6 +27,7 @@ from nafnet_deploy.models.local_means import localise
 from nafnet_deploy.models.registry import picture
 from nafnet_deploy.released import find_bundle
 from nafnet_deploy.runtime.restorer import Restorer
+from nafnet_deploy.tables import plain
 
 ROOT = Path(__file__).parent.parent
 PHOTOGRAPHS = ("astronaut", "coffee")

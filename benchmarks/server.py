@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nafnet_deploy.config import plain
 from nafnet_deploy.environment import read_environment
 from nafnet_deploy.runtime.demo import sample_photograph
+from nafnet_deploy.tables import plain
 
 SIGMA = 25
 

@@ -22,9 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nafnet_deploy.config import ModelConfig, plain, read_table
+from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.environment import read_environment
 from nafnet_deploy.models.registry import build, count_parameters, picture, pictures
+from nafnet_deploy.tables import plain, read_table
 from nafnet_deploy.training.losses import psnr_loss
 
 ROOT = Path(__file__).parent.parent

@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 
 from nafnet_deploy.checkpoints.catalogue import load_model
 from nafnet_deploy.cli.console import progress, say
-from nafnet_deploy.config import plain
 from nafnet_deploy.data.degradations import Degradation
 from nafnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from nafnet_deploy.environment import read_environment
@@ -38,6 +37,7 @@ from nafnet_deploy.export.run import export_bundle
 from nafnet_deploy.images.files import list_pictures, read_picture
 from nafnet_deploy.manifest import DELTA, FEATURES, HEAD, STATE, STATE_NEXT, STEP, TAIL, Bundle
 from nafnet_deploy.metrics import psnr
+from nafnet_deploy.tables import plain
 
 ITERATIONS = 5
 COSTS = (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5)

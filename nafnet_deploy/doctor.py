@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
-from nafnet_deploy.config import plain
 from nafnet_deploy.engines.driver import LocalGpu, local_gpu
 from nafnet_deploy.engines.flavour import FLAVOURS, cuda_of_wheel
 from nafnet_deploy.engines.probe import fault_of
 from nafnet_deploy.environment import Environment, read_environment
+from nafnet_deploy.tables import plain
 
 REINSTALL = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'nafnet-deploy[{}]'"
 """onnxruntime and onnxruntime-gpu overwrite each other's files: both must go before one comes."""

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from nafnet_deploy.checkpoint_header import is_ours, read_facts, read_header
-from nafnet_deploy.config import plain
 from nafnet_deploy.errors import CheckpointError, MissingDependency
 from nafnet_deploy.manifest import Bundle, bundle_file, bundle_graph, read_manifest, sha256_of
+from nafnet_deploy.tables import plain
 
 FIRST_KEYS = 10
 """How many tensor names of a foreign file are shown."""

@@ -13,8 +13,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from nafnet_deploy.config import ModelConfig, plain, read_table
+from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import CheckpointError, ConfigError, EngineError
+from nafnet_deploy.tables import plain, read_table
 
 SCHEMA = 1
 HEAD, STEP, TAIL = "head", "step", "tail"

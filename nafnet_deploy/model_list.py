@@ -6,11 +6,12 @@ import dataclasses
 import json
 from collections.abc import Callable
 
-from nafnet_deploy.config import TASKS, ModelConfig, plain
+from nafnet_deploy.config import TASKS, ModelConfig
 from nafnet_deploy.engines.registry import ENGINES
 from nafnet_deploy.manifest import read_manifest
 from nafnet_deploy.presets import PRESETS
 from nafnet_deploy.released import released_models, weights_folder
+from nafnet_deploy.tables import plain
 
 SIDE = 256
 """Height and width (pixels) at which multiply-adds are counted."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from nafnet_deploy.config import ModelConfig, nearest
+from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.tables import nearest
 
 
 @dataclasses.dataclass(frozen=True)

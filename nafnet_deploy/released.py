@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-from nafnet_deploy.config import nearest
 from nafnet_deploy.errors import CheckpointError
 from nafnet_deploy.manifest import Bundle, open_bundle
+from nafnet_deploy.tables import nearest
 
 DEFAULT_MODEL = "denoise-light"
 """What `nafdeploy run` uses when no model is named."""

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nafnet_deploy.config import ACTIVATIONS, GATES, NORMS, POSITIONS, ModelConfig, nearest, read_table, read_toml
+from nafnet_deploy.config import ACTIVATIONS, GATES, NORMS, POSITIONS, ModelConfig
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.tables import nearest, read_table, read_toml
 
 counts = st.integers(0, 40)
 

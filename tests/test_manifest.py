@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nafnet_deploy.config import read_table
 from nafnet_deploy.errors import CheckpointError, ConfigError, EngineError, UsageError
 from nafnet_deploy.manifest import SCHEMA, ModelManifest, bundle_file, open_bundle, read_manifest, sha256_of
+from nafnet_deploy.tables import read_table
 from tests.bundles import write_bundle
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nafnet_deploy.config import plain
 from nafnet_deploy.environment import Environment
 from nafnet_deploy.manifest import HEAD, STEP, TAIL, Stopping
 from nafnet_deploy.runtime.anytime import QUALITIES
+from nafnet_deploy.tables import plain
 
 if TYPE_CHECKING:
     from rich.table import Table

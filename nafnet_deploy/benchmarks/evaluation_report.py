@@ -11,10 +11,10 @@ from typing import Self
 from rich.markup import escape
 from rich.table import Table
 
-from nafnet_deploy.config import plain, read_table
 from nafnet_deploy.environment import Environment
 from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.parity.report import check_schema
+from nafnet_deploy.tables import plain, read_table
 
 SCHEMA = 2
 

@@ -18,6 +18,9 @@ MIN_READINGS = 5
 CLEAN, NOISY, UNKNOWN = "clean", "noisy", "unknown"
 MIN_CORE_SECONDS = 2.0
 """The system counts in hundredths of a second: over less than this a share of the cores means nothing."""
+REST = 0.3
+"""Seconds before a reading: the threads of an engine that ran just before go on spinning on the cores for a while, and
+that is no noise of the machine."""
 _SIDE = 384
 _REPEATS = 3
 _STAT = Path("/proc/stat")
@@ -79,7 +82,8 @@ class NoiseMeter:
         self.read()
 
     def read(self) -> None:
-        """One reading."""
+        """One reading, after a rest."""
+        time.sleep(REST)
         fastest = min(self._product() for _ in range(_REPEATS))
         self._times.append(max(fastest, 1) / 1e6)
 

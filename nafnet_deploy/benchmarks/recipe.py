@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from nafnet_deploy.benchmarks.scopes import END_TO_END, SCOPES
-from nafnet_deploy.config import read_table, read_toml
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.tables import read_table, read_toml
 
 MAX_PAUSE = 60
 """Longest rest between turns (seconds)."""

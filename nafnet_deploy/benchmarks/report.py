@@ -16,13 +16,13 @@ from nafnet_deploy.benchmarks.process_cost import ProcessCost
 from nafnet_deploy.benchmarks.profile import Profile
 from nafnet_deploy.benchmarks.scopes import SCOPES
 from nafnet_deploy.benchmarks.statistics import Ratio, Summary
-from nafnet_deploy.config import plain
 from nafnet_deploy.engines.base import DeviceTimes
 from nafnet_deploy.environment import Environment
 from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.parity.compare import Difference
 from nafnet_deploy.parity.report import check_schema, read_report, size
 from nafnet_deploy.parity.tolerance import Limits
+from nafnet_deploy.tables import plain
 
 SCHEMA = 3
 

@@ -8,11 +8,11 @@ import torch
 
 from nafnet_deploy.checkpoints.official import load_official
 from nafnet_deploy.checkpoints.store import Checkpoint, load_checkpoint
-from nafnet_deploy.config import nearest
 from nafnet_deploy.errors import CheckpointError
 from nafnet_deploy.models.registry import build
 from nafnet_deploy.presets import PRESETS, preset
 from nafnet_deploy.released import CHECKPOINT_SUFFIXES, weights_folder
+from nafnet_deploy.tables import nearest
 
 RESIDUAL_STD = 0.2
 """Standard deviation of beta and gamma in a network of random weights."""

@@ -87,7 +87,7 @@ def build(
 
 
 def _announce(spec: BuildSpec, path: Path, json_out: bool) -> None:
-    from nafnet_deploy.config import plain
+    from nafnet_deploy.tables import plain
 
     if json_out:
         print(json.dumps({"path": str(path), **plain(spec)}, indent=1, sort_keys=True))
@@ -104,7 +104,7 @@ def _announce(spec: BuildSpec, path: Path, json_out: bool) -> None:
 
 
 def _report(built: Built, json_out: bool) -> None:
-    from nafnet_deploy.config import plain
+    from nafnet_deploy.tables import plain
 
     manifest = built.file.manifest
     if json_out:
@@ -117,7 +117,7 @@ def _report(built: Built, json_out: bool) -> None:
 
 
 def _report_parts(built: BuiltParts, json_out: bool) -> None:
-    from nafnet_deploy.config import plain
+    from nafnet_deploy.tables import plain
 
     manifest = built.file.manifest
     if json_out:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from scipy import ndimage
 
-from nafnet_deploy.config import nearest
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.tables import nearest
 
 Image = NDArray[np.float32]
 Generator = np.random.Generator

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from nafnet_deploy.config import TASKS, nearest
+from nafnet_deploy.config import TASKS
 from nafnet_deploy.data.matching import Partners, same_stem
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.tables import nearest
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nafnet_deploy.config import nearest
 from nafnet_deploy.data import layouts
 from nafnet_deploy.data.matching import Misfits, first_names, match, readable
 from nafnet_deploy.errors import ConfigError, ImageError
 from nafnet_deploy.images.files import PICTURE_SUFFIXES
+from nafnet_deploy.tables import nearest
 
 
 @dataclasses.dataclass(frozen=True)

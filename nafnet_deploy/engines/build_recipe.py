@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nafnet_deploy.config import read_table, read_toml
 from nafnet_deploy.engines.flavour import flavour
 from nafnet_deploy.engines.gpus import GPUS, read_gpus
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.tables import read_table, read_toml
 
 LARGEST_SIDE = 65536
 """Longest side of a picture that a shape may name (pixels)."""

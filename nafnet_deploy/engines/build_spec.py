@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Callable, Iterable
 
-from nafnet_deploy.config import plain
 from nafnet_deploy.engines.build_recipe import LARGEST_SIDE, BuildRecipe, Shape
 from nafnet_deploy.engines.cut import check_iterations
 from nafnet_deploy.engines.flavour import flavour
@@ -18,6 +17,7 @@ from nafnet_deploy.engines.gpus import GPUS, memory_gib
 from nafnet_deploy.engines.plan import PLAN_SUFFIX, ShapeProfile
 from nafnet_deploy.errors import ConfigError, EngineError
 from nafnet_deploy.manifest import ModelManifest
+from nafnet_deploy.tables import plain
 
 OPT_SHAPE: Shape = (1, 256, 256)
 MAX_SHAPE: Shape = (1, 1080, 1920)

@@ -8,8 +8,8 @@ import re
 from importlib import metadata
 from typing import Any
 
-from nafnet_deploy.config import nearest
 from nafnet_deploy.errors import ConfigError, MachineError, MissingDependency
+from nafnet_deploy.tables import nearest
 
 
 @dataclasses.dataclass(frozen=True)

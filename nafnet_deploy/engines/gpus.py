@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from nafnet_deploy.config import nearest
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.tables import nearest
 
 PORTABLE_MEMORY_GIB = 8.0
 """GPU memory that a portable plan may count on unless told otherwise (GiB)."""

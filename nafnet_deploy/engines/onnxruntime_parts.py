@@ -28,7 +28,7 @@ class OnnxRuntimeParts(PartStepper[ort.OrtValue]):
 
     def __init__(self, bundle: Bundle, kind: type[OnnxRuntimeEngine], threads: int | None = None) -> None:
         super().__init__(bundle.manifest)
-        self._engines = {name: kind(str(bundle.part(name)), threads) for name in (HEAD, STEP, TAIL)}
+        self._engines = {name: kind(str(bundle.part(name)), threads, in_turns=True) for name in (HEAD, STEP, TAIL)}
         self.name = self._engines[HEAD].name
         """Engine and device."""
 

@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from nafnet_deploy.config import plain, read_table
 from nafnet_deploy.errors import CheckpointError, ConfigError, EngineError, ExportError
 from nafnet_deploy.manifest import ModelManifest, TensorSpec, sha256_of
+from nafnet_deploy.tables import plain, read_table
 
 PLAN_SCHEMA = 1
 PLAN_SUFFIX = ".engine"

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from nafnet_deploy.config import nearest
 from nafnet_deploy.engines.anytime import AnytimeEngine
 from nafnet_deploy.engines.base import Engine
 from nafnet_deploy.engines.cut import check_iterations
@@ -19,6 +18,7 @@ from nafnet_deploy.engines.stopping import Budget, StopRule
 from nafnet_deploy.engines.tensorrt_parts_plan import plan_of
 from nafnet_deploy.errors import CheckpointError, ConfigError, EngineError, MachineError, MissingDependency
 from nafnet_deploy.manifest import STEP, Bundle, ModelManifest, Stopping
+from nafnet_deploy.tables import nearest
 
 
 @dataclasses.dataclass(frozen=True)

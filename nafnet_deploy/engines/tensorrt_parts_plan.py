@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from nafnet_deploy.config import plain, read_table
 from nafnet_deploy.engines.plan import PLAN_SCHEMA, PLAN_SUFFIX, Plan, PlanManifest
 from nafnet_deploy.errors import CheckpointError, ConfigError, EngineError, ExportError
 from nafnet_deploy.manifest import HEAD, STEP, TAIL, ModelManifest, sha256_of
+from nafnet_deploy.tables import plain, read_table
 
 ANY = 0
 """Stands for the iterations of plans that run any number of them."""

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nafnet_deploy.config import INFER, TASKS, ModelConfig, nearest, read_table, read_toml
+from nafnet_deploy.config import INFER, TASKS, ModelConfig
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.tables import nearest, read_table, read_toml
 
 OLDEST_OPSET = 18
 """The operator set that the exporter writes natively."""

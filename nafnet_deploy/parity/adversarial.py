@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nafnet_deploy.config import nearest
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.tables import nearest
 
 ADVERSARIAL = ("black", "white", "one bright pixel", "full-range noise", "1-px checkerboard")
 """Names of the pictures. Black and white empty every deviation, the pixel is an impulse, noise and checkerboard are

@@ -8,10 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from nafnet_deploy.config import plain, read_table
 from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.parity.compare import ParityRow
 from nafnet_deploy.parity.tolerance import Limits
+from nafnet_deploy.tables import plain, read_table
 
 R = TypeVar("R")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from nafnet_deploy.config import nearest
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.tables import nearest
 
 STATISTICS = ("max", "mean", "p99")
 """What is taken over the absolute differences of a picture before it is judged."""

@@ -7,11 +7,11 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
-from nafnet_deploy.config import nearest
 from nafnet_deploy.engines.anytime import Outcome
 from nafnet_deploy.engines.stopping import StopRule
 from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.manifest import ModelManifest, Stopping
+from nafnet_deploy.tables import nearest
 
 QUALITIES = ("fast", "balanced", "best")
 """Words of `--quality`, from the shortest to the longest thought."""

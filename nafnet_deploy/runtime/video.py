@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nafnet_deploy.config import nearest
 from nafnet_deploy.errors import ConfigError, EngineError, ImageError, MissingDependency, UsageError
 from nafnet_deploy.images.picture import to_unit_range
 from nafnet_deploy.runtime.files import fault_of
 from nafnet_deploy.runtime.restorer import Restorer
 from nafnet_deploy.runtime.video_writing import CONTAINERS, Encoder, converted
+from nafnet_deploy.tables import nearest
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nafnet_deploy.config import nearest
 from nafnet_deploy.errors import ConfigError, MissingDependency
+from nafnet_deploy.tables import nearest
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nafnet_deploy.config import nearest, plain, read_table, read_toml
 from nafnet_deploy.data.degradations import Degradation
 from nafnet_deploy.data.task_plan import ORDERS
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.tables import nearest, plain, read_table, read_toml
 
 DECAYS = ("cosine", "step", "none")
 PRECISIONS = ("32", "bf16", "fp16")
