@@ -134,35 +134,9 @@ class Subject:
         """The network exported as it stands, at the one shape: what `torch.onnx.export` alone gives. Made once."""
         path = self.folder / f"naive-n{iterations}-{'x'.join(map(str, self.shape))}.onnx"
         if not path.is_file():
-            import onnx
-            import torch
+            from nafnet_deploy.export.naive import export_naively
 
-            from nafnet_deploy.export.unroll import quiet
-            from nafnet_deploy.models.registry import picture
-
-            network = self._network
-
-            class Plain(torch.nn.Module):
-                def __init__(self) -> None:
-                    super().__init__()
-                    self.network = network
-
-                def forward(self, x: torch.Tensor) -> torch.Tensor:
-                    return picture(self.network, x, iterations)
-
-            with quiet(), torch.no_grad():
-                example = torch.rand(self.shape, generator=torch.Generator().manual_seed(0))
-                program = torch.onnx.export(
-                    Plain().eval(),
-                    (example,),
-                    dynamo=True,
-                    verbose=False,
-                    input_names=["input"],
-                    output_names=["output"],
-                )
-            if program is None:
-                raise EngineError("the plain export returned nothing.", "Leave onnxruntime-naive out.")
-            onnx.save(program.model_proto, path)
+            export_naively(self._network, iterations, self.shape, path)
         return path
 
     def prepare(self, names: Sequence[str], steps: Sequence[int]) -> None:

@@ -15,6 +15,8 @@ from torch import nn
 
 from nafnet_deploy.checkpoints.store import Checkpoint
 from nafnet_deploy.config import INFER, ModelConfig
+from nafnet_deploy.engines.base import Engine
+from nafnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from nafnet_deploy.engines.torch import TorchEngine
 from nafnet_deploy.errors import ConfigError, UsageError
 from nafnet_deploy.export import calibration, graph
@@ -110,7 +112,7 @@ def export_bundle(
         manifest = dataclasses.replace(manifest, sha256=hashes)
         if config.views == 1:
             on_stage("measure tiles")
-            manifest = _tile_facts(network, manifest, iterations)
+            manifest = _tile_facts(network, Bundle(draft, manifest))
         if parts:
             manifest = dataclasses.replace(manifest, stopping=measure_stopping(Bundle(draft, manifest), inputs))
         on_stage("prove parity")
@@ -208,9 +210,19 @@ def _trace(shape: tuple[int | str, ...], multiple: int) -> tuple[Shape, dict[int
     return (traced[0], traced[1], traced[2], traced[3]), free
 
 
-def _tile_facts(network: nn.Module, manifest: ModelManifest, iterations: int) -> ModelManifest:
-    """The manifest with what the network, in float32, says about tiles."""
-    with TorchEngine(lambda batch: picture(network, batch, iterations)) as engine:
+def _tile_facts(network: nn.Module, bundle: Bundle) -> ModelManifest:
+    """The manifest with what the network, in float32, says about tiles.
+
+    A float32 graph that takes any size is asked in the network's place: it is proved next, and the network would spend
+    most of its time in Python.
+    """
+    manifest = bundle.manifest
+    free = all(isinstance(manifest.inputs[0].shape[axis], str) for axis in (0, 2, 3))
+    if manifest.precision == "fp32" and free and not manifest.parts:
+        engine: Engine = OnnxRuntimeEngine(str(bundle.graph))
+    else:
+        engine = TorchEngine(lambda batch: picture(network, batch, manifest.iterations))
+    with engine:
         return measure_tiles(engine, manifest, TILED)
 
 
