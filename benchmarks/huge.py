@@ -2,7 +2,7 @@
 
     python benchmarks/huge.py                          # 100 and 4 megapixels within 1500MB; minutes to an hour
     python benchmarks/huge.py --large 25 --iters 1     # less time
-    python benchmarks/huge.py -o benchmarks/results/huge.json --crop seams.png
+    python benchmarks/huge.py -o benchmarks/results/huge-denoise-light.json --crop seams.png
 
 The picture is made of scikit-image's astronaut, mirrored so that it has no edges of its own, with noise of sigma 25.
 Every restoration is a process of its own, whose memory and processor time the system counts. The extra [huge] is
