@@ -23,7 +23,7 @@ from reasoning_units import BATCH, LR, TASKS, VALIDATION_CROP, fit, measure
 
 from nafnet_deploy.benchmarks.timing import round_order
 from nafnet_deploy.config import ModelConfig
-from nafnet_deploy.data.datasets import PictureBank, large_enough
+from nafnet_deploy.data.bank import PictureBank, large_enough
 from nafnet_deploy.data.degradations import Degradation
 from nafnet_deploy.data.pairs import Pair, picture_files
 from nafnet_deploy.environment import read_environment
