@@ -167,7 +167,7 @@ def fit(
         for group in optimizer.param_groups:
             group["lr"] = LR * min(1, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * spent / budget)) + 1e-6
         n = fixed or int(np.random.default_rng((seed, step, 1)).integers(1, LARGEST + 1))
-        degraded, clean, _ = collate([crops[BATCH * step + i] for i in range(BATCH)])
+        degraded, clean, *_ = collate([crops[BATCH * step + i] for i in range(BATCH)])
         with torch.autocast("cpu", torch.bfloat16):
             restored = network.forward_all(degraded, n)
         weights = [first + (last - first) * i / max(1, n - 1) for i in range(n)] if n > 1 else [1.0]
