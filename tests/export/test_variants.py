@@ -34,10 +34,8 @@ from tests.weights import seeded, stir
 BOTH = list(product(PARTS, (False, True)))
 
 
-def checkpoint_of(name: str, reasoning: bool, positions: tuple[str, ...] = RR.positions) -> Checkpoint:
+def checkpoint_of(name: str, reasoning: bool) -> Checkpoint:
     config = variant(name, reasoning)
-    if reasoning:
-        config = dataclasses.replace(config, positions=positions)
     return Checkpoint(stir(seeded(config)).state_dict(), config, "variant", "", {"source": "test"})
 
 
@@ -55,8 +53,7 @@ def test_folded_form_gives_the_same_pictures(name: str, reasoning: bool) -> None
 
 @pytest.mark.parametrize(("name", "reasoning"), [*((name, True) for name in PARTS), ("wide baseline", False)])
 def test_checkpoint_becomes_a_graph_that_agrees_with_the_formulas(name: str, reasoning: bool, tmp_path: Path) -> None:
-    # one place: the folded form is held against the network at all of them above, and every unit costs seconds here
-    save_checkpoint(checkpoint_of(name, reasoning, ("middle",)), tmp_path / "variant.safetensors")
+    save_checkpoint(checkpoint_of(name, reasoning), tmp_path / "variant.safetensors")
     checkpoint = load_checkpoint(tmp_path / "variant.safetensors")
     bundle = export_bundle(checkpoint, ExportRecipe(output=str(tmp_path)))
     x = natural_batch((3, 3, 32, 48), 1)

@@ -47,7 +47,10 @@ class Storage(Protocol):
         """The journal of the output folder."""
 
     def stamp(self, source: Path) -> tuple[int, int]:
-        """Bytes and time of the last change (nanoseconds) of a source; -1, -1 when it cannot be asked."""
+        """Bytes and time of the last change (nanoseconds) of a source.
+
+        The time is 0 where the storage keeps none; -1, -1 when it cannot be asked.
+        """
 
     def exists(self, target: Path) -> bool:
         """Whether there is a result already."""

@@ -101,13 +101,9 @@ class Remote:
     def stamp(self, source: Path) -> tuple[int, int]:
         system = self._source.system
         try:
-            size = int(system.info(str(source))["size"])
-        except (OSError, KeyError, TypeError):
+            return int(system.info(str(source))["size"]), _changed(system, source)
+        except (OSError, KeyError, TypeError):  # reading it will say what is wrong
             return -1, -1
-        try:
-            return size, int(system.modified(str(source)).timestamp() * 1e9)
-        except (NotImplementedError, OSError, AttributeError, KeyError):
-            return size, 0  # the protocol's own answer where a file system keeps no times: the size alone tells
 
     def exists(self, target: Path) -> bool:
         return bool(self._out.system.exists(str(target)))
@@ -197,6 +193,15 @@ def _naming(path: Path) -> Any:
         yield
     except (OSError, ValueError) as error:
         raise ImageError(f"{path} cannot be written: {_reason(error)}.", "Check the URL and your rights.") from error
+
+
+def _changed(system: Any, path: Path) -> int:
+    """Time of the last change (nanoseconds); 0 where this kind of file system keeps none."""
+    try:
+        time = system.modified(str(path))
+    except NotImplementedError:
+        return 0
+    return 0 if time is None else int(time.timestamp() * 1e9)
 
 
 def _reason(error: Exception) -> str:
