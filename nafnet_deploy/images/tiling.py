@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.images.padding import round_up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +69,24 @@ def plan_axis(length: int, size: int, overlap: int) -> Axis:
         )
     starts = (*range(0, length - size, size - overlap), length - size)
     return Axis(starts, size, overlap)
+
+
+def even_size(length: int, size: int, overlap: int, multiple: int) -> int:
+    """The smallest size, a multiple of `multiple`, whose spans are no more than those of `size` pixels.
+
+    2000 pixels in spans of 512 that share 24 take five, of which the last repeats all but 24 pixels of its neighbour;
+    five of 420 cover them as well, for two thirds of the work in each direction.
+
+    Args:
+        length: pixels to cover.
+        size: of a span (pixels); what is returned where no smaller one does.
+        overlap: pixels that neighbours share.
+        multiple: what the network takes.
+    """
+    if length <= size or overlap >= size:
+        return size
+    count = -(-(length - overlap) // (size - overlap))
+    return min(round_up(-(-(length + (count - 1) * overlap) // count), multiple), size)
 
 
 @dataclasses.dataclass(frozen=True)

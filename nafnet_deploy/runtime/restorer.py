@@ -12,7 +12,7 @@ from nafnet_deploy.engines.anytime import AnytimeEngine, Outcome
 from nafnet_deploy.engines.base import Engine, size_limits
 from nafnet_deploy.errors import ConfigError, EngineError, ImageError
 from nafnet_deploy.images.padding import round_up
-from nafnet_deploy.images.tiling import Blender, TilePlan, plan_tiles
+from nafnet_deploy.images.tiling import Blender, TilePlan, even_size, plan_tiles
 from nafnet_deploy.manifest import ModelManifest
 from nafnet_deploy.runtime.memory import memory_budget, resident_memory
 from nafnet_deploy.runtime.tile_runner import Cut, Place, TileRunner
@@ -31,8 +31,9 @@ class Restorer:
         engine: an open engine with one input and one output; the caller closes it.
         manifest: the contract of its graph.
         tile: `auto` takes the whole picture where the network's activations fit `memory` and the engine takes it,
-            and otherwise square tiles that do, at most 1024 pixels; `off` always takes the whole picture; a number is
-            the tile's side (pixels). A graph of one fixed size decides for itself.
+            and otherwise tiles that do, as many as sides of at most 1024 pixels make necessary and no larger than
+            so many need be; `off` always takes the whole picture; a number is the tile's side (pixels). A graph of
+            one fixed size decides for itself.
         overlap: pixels that neighbouring tiles share; None takes the manifest's advice, at most half a tile.
         memory: bytes for activations; None takes a quarter of what is available when a picture arrives.
         ensemble: restore each tile in its 8 flips and turns and take the mean, for 8 times the work.
@@ -142,6 +143,11 @@ class Restorer:
         overlap = self._overlap
         if overlap is None:
             overlap = min(self._manifest.tile_overlap, min(tile) // 2)
+        if self._tile == "auto":
+            multiple, least = self._manifest.size_multiple, self.least_tile
+            down = self._fixed[0] or max(even_size(height, tile[0], overlap, multiple), min(tile[0], least))
+            right = self._fixed[1] or max(even_size(width, tile[1], overlap, multiple), min(tile[1], least))
+            tile = (down, right)
         return plan_tiles(height, width, tile, overlap)
 
     def _side(self, height: int, width: int) -> int | None:

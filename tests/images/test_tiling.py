@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nafnet_deploy.errors import ConfigError
-from nafnet_deploy.images.tiling import Axis, Blender, plan_axis, plan_tiles
+from nafnet_deploy.images.tiling import Axis, Blender, even_size, plan_axis, plan_tiles
 
 
 @st.composite
@@ -68,6 +68,29 @@ def test_a_plan_knows_how_many_tiles_it_has() -> None:
     plan = plan_tiles(100, 30, (40, 40), 10)
     assert len(plan) == len(list(plan)) == 3
     assert plan.tile == (40, 30)
+
+
+@given(st.integers(1, 5000), st.integers(1, 40), st.integers(0, 600), st.sampled_from([1, 2, 4, 16]))
+def test_an_even_size_takes_no_more_spans_and_none_smaller_would_do(
+    length: int, times: int, overlap: int, multiple: int
+) -> None:
+    size = overlap + times * multiple
+    even = even_size(length, size, overlap, multiple)
+    assert even <= size
+    if length <= size:
+        assert even == size
+        return
+    spans = len(plan_axis(length, size, overlap).starts)
+    assert overlap < even
+    assert len(plan_axis(length, even, overlap).starts) == spans
+    if even < size:
+        assert even % multiple == 0
+    smaller = even - multiple
+    assert smaller <= overlap or len(plan_axis(length, smaller, overlap).starts) > spans
+
+
+def test_spans_that_would_repeat_most_of_a_neighbour_shrink_instead() -> None:
+    assert even_size(2000, 512, 24, 4) == 420
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(0, 0), (8, 8), (8, 9), (8, -1)])
