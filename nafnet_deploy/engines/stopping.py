@@ -16,8 +16,8 @@ from nafnet_deploy.manifest import Stopping
 
 REMEMBERED = 32
 """How many of the last times of a part a forecast looks at."""
-CAUTION = 0.9
-"""The quantile of these times that a forecast takes: a budget is kept in nine of ten turns of the noise."""
+CAUTION = 0.95
+"""The quantile of these times that a forecast takes: a step of twenty is slower than it was expected to be."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,15 +19,11 @@ from nafnet_deploy.images.files import MAX_PIXELS, read_size
 from nafnet_deploy.images.picture import Picture, Samples, to_samples, to_unit_range
 from nafnet_deploy.images.tiling import TilePlan
 from nafnet_deploy.images.windows import MOST_PIXELS, Rows, open_rows, write_rows
-from nafnet_deploy.runtime.memory import available_memory, resident_memory
+from nafnet_deploy.runtime.memory import ENGINE_SHARE, FIXED, available_memory, resident_memory
 from nafnet_deploy.runtime.restorer import MAX_AUTO_TILE, OnTile, Restorer
 
 _WHOLE_BYTES = 48
 """Bytes per pixel of a picture in memory, result and encoder included, the network's activations apart (28 seen)."""
-_ENGINE_SHARE = 1.5
-"""An engine's memory over the manifest's `activation_bytes_per_pixel` (an estimate)."""
-_FIXED = 64 * 10**6
-"""Bytes for decoder, encoder and what the engine sets up in its first run (an estimate)."""
 _WRITE_ROWS = 128
 
 
@@ -46,7 +42,7 @@ def in_parts(restorer: Restorer, source: Path) -> bool:
     bytes_needed = _WHOLE_BYTES * restorer.manifest.scale**2 * height * width
     if restorer.limit is not None:
         least = min(restorer.least_tile, height) * min(restorer.least_tile, width)
-        return resident_memory() + _FIXED + bytes_needed + _activations(restorer, least) > restorer.limit
+        return resident_memory() + FIXED + bytes_needed + _activations(restorer, least) > restorer.limit
     available = available_memory()
     return available is not None and bytes_needed > available and importlib.util.find_spec("pyvips") is not None
 
@@ -163,8 +159,8 @@ def _bytes(restorer: Restorer, rows: Rows, plan: TilePlan) -> int:
     band = width * tall * (channels * sample + 12 * area)
     passing = width * _WRITE_ROWS * (3 * channels * sample + 28 * area) + 2 * width * 256 * channels * sample * area
     tiles = tall * wide * 3 * 4 * (2 + 3 * area)
-    return int(_FIXED + rows.decoder_bytes + band + passing + tiles + _activations(restorer, tall * wide))
+    return int(FIXED + rows.decoder_bytes + band + passing + tiles + _activations(restorer, tall * wide))
 
 
 def _activations(restorer: Restorer, pixels: int) -> int:
-    return int(_ENGINE_SHARE * restorer.manifest.activation_bytes_per_pixel * pixels)
+    return int(ENGINE_SHARE * restorer.manifest.activation_bytes_per_pixel * pixels)

@@ -8,6 +8,11 @@ from pathlib import Path
 
 from nafnet_deploy.errors import ConfigError
 
+ENGINE_SHARE = 2.2
+"""What an engine takes over the manifest's `activation_bytes_per_pixel`: OpenVINO 2.03 to 2.09, ONNX Runtime 1.01 to
+1.49 (`denoise-light` and medium, 512x512 and 1024x1024)."""
+FIXED = 64 * 10**6
+"""Bytes for decoder, encoder and what the engine sets up in its first run (an estimate)."""
 _FALLBACK = 2**30
 _SHARE = 4
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}

@@ -14,7 +14,7 @@ from nafnet_deploy.errors import ConfigError, EngineError, ImageError
 from nafnet_deploy.images.padding import round_up
 from nafnet_deploy.images.tiling import Blender, TilePlan, even_size, plan_tiles
 from nafnet_deploy.manifest import ModelManifest
-from nafnet_deploy.runtime.memory import memory_budget, resident_memory
+from nafnet_deploy.runtime.memory import ENGINE_SHARE, FIXED, memory_budget, resident_memory
 from nafnet_deploy.runtime.tile_runner import Cut, Place, TileRunner
 
 MAX_AUTO_TILE = 1024
@@ -182,7 +182,7 @@ class Restorer:
         if self._limit is None:
             return memory_budget()
         results = 2 * 4 * self._planes * self._manifest.scale**2 * pixels
-        return max(self._limit - resident_memory() - results, 0)
+        return max(int((self._limit - resident_memory() - FIXED - results) / ENGINE_SHARE), 0)
 
     def __call__(self, image: NDArray[np.float32], on_tile: OnTile | None = None) -> NDArray[np.float32]:
         """Restores one picture.

@@ -107,3 +107,18 @@ def deep_supervision(loss: Loss, pictures: Sequence[Tensor], clean: Tensor, weig
     """Weighted sum of `loss` over the picture of every iteration; iterations of weight 0 cost nothing."""
     parts = [w * loss(p, clean) for w, p in zip(weights, pictures, strict=True) if w > 0]
     return torch.stack(parts).sum()
+
+
+def never_worse(loss: Loss, pictures: Sequence[Tensor], clean: Tensor) -> Tensor:
+    """How much an iteration is worse than the one before it, where it is: mean over the batch, summed over iterations.
+
+    Judged picture by picture: in a batch of mixed damage the badly damaged ones go on gaining, and would hide that the
+    others are made worse. No gradient reaches the earlier picture: it must not become worse for the later's sake.
+
+    Args:
+        loss: smaller is better.
+        pictures: of every iteration, [B, C, H, W] each.
+        clean: what they should be, [B, C, H, W].
+    """
+    each = torch.stack([torch.stack([loss(p[i : i + 1], clean[i : i + 1]) for i in range(len(p))]) for p in pictures])
+    return (each[1:] - each[:-1].detach()).clamp(min=0).mean(dim=1).sum()

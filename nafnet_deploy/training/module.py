@@ -17,7 +17,7 @@ from nafnet_deploy.data.datasets import Example
 from nafnet_deploy.errors import UsageError
 from nafnet_deploy.metrics import psnr, ssim
 from nafnet_deploy.models.registry import build, pictures
-from nafnet_deploy.training.losses import deep_supervision, mixed_loss, supervision_weights
+from nafnet_deploy.training.losses import deep_supervision, mixed_loss, never_worse, supervision_weights
 from nafnet_deploy.training.recipe import Recipe
 from nafnet_deploy.training.schedule import iterations_at, learning_rate
 from nafnet_deploy.training.validation import panel, restore_all, views
@@ -67,9 +67,10 @@ class RestorationModule(pl.LightningModule):
         """
         n = iterations_at(self.recipe, self.global_step)
         restored = pictures(self.network, batch.degraded, n, batch.task)
-        loss = deep_supervision(
-            self.loss, restored, batch.clean, supervision_weights(n, *self.recipe.schedule.supervision)
-        )
+        plan = self.recipe.schedule
+        loss = deep_supervision(self.loss, restored, batch.clean, supervision_weights(n, *plan.supervision))
+        if plan.never_worse:
+            loss = loss + plan.never_worse * never_worse(self.loss, restored, batch.clean)
         if not math.isfinite(loss.item()):
             raise UsageError(
                 f"the loss became {loss.item()} at step {self.global_step + 1}; the last good checkpoint is kept.",

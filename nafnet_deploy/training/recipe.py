@@ -70,6 +70,8 @@ class ScheduleConfig:
     """Share of the steps over which the largest iteration count grows from 1 to `iterations`; 0 is off."""
     supervision: tuple[float, float] = (0.5, 1.0)
     """Weight of the first and of the last iteration's loss; linear between, divided by their sum."""
+    never_worse: float = 0.0
+    """Weight of the loss by which an iteration is worse than the one before, picture by picture; 0 is off."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +166,7 @@ class Recipe:
         need(plan.iterations >= 1, "schedule.iterations", "it must be 1 or more")
         need(0 <= plan.progressive <= 1, "schedule.progressive", "it must lie in [0, 1]")
         need(min(plan.supervision) >= 0 and plan.supervision[1] > 0, "schedule.supervision", "give 0 or more, above 0")
+        need(plan.never_worse >= 0, "schedule.never_worse", "give 0 or more")
         need(0 <= optimizer.ema < 1, "optimizer.ema", "it must lie in [0, 1)")
         need(optimizer.precision in PRECISIONS, "optimizer.precision", f"choose from {', '.join(PRECISIONS)}")
         need(optimizer.accumulate >= 1 and processes >= 1, "optimizer.accumulate", "it must be 1 or more")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tifffile
 from PIL import Image
 
@@ -34,6 +35,23 @@ def test_an_ensemble_is_another_picture(command: Command, tiny: Path, tmp_path: 
 
 def test_the_views_of_an_ensemble_have_no_progress(command: Command, tiny_split: Path, picture: Path) -> None:
     command("run", picture, "-m", tiny_split, "--progressive", "--ensemble").refused(2, "--progressive", "--ensemble")
+
+
+@pytest.mark.parametrize(
+    ("engine", "limit"),
+    [("onnxruntime", 240), ("openvino", 310), ("onnxruntime", 400), ("openvino", 450)],  # MB: in parts twice, in memory
+)
+def test_a_run_takes_no_more_memory_than_it_may(tmp_path: Path, engine: str, limit: int) -> None:
+    source, target = huge(tmp_path / "a.tif", 1280), tmp_path / "b.tif"
+    options = ["--engine", engine, "--iters", "1", "--memory", f"{limit}MB"]
+    run = subprocess.Popen(
+        [*COMMAND, "run", source, "-m", "denoise-light", "-o", target, *options],
+        env=plain_environment(), stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    _, status, used = os.wait4(run.pid, 0)
+    assert status == 0
+    assert target.exists()
+    assert used.ru_maxrss * 1024 <= limit * 10**6
 
 
 def test_a_run_that_is_killed_leaves_no_half_picture(tiny: Path, tmp_path: Path) -> None:

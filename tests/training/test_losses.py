@@ -11,7 +11,7 @@ from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio
 
 from nafnet_deploy.errors import ConfigError, MissingDependency
-from nafnet_deploy.training.losses import deep_supervision, mixed_loss, supervision_weights
+from nafnet_deploy.training.losses import deep_supervision, mixed_loss, never_worse, supervision_weights
 
 
 def batch(seed: int) -> torch.Tensor:
@@ -109,3 +109,19 @@ def test_deep_supervision_reaches_every_iteration_of_weight_above_zero() -> None
     pictures = [batch(i).requires_grad_() for i in range(3)]
     deep_supervision(mixed_loss({"l1": 1.0}), pictures, batch(9), [0.0, 0.4, 0.6]).backward()
     assert [p.grad is not None for p in pictures] == [False, True, True]
+
+
+def test_a_picture_made_worse_counts_even_where_the_batch_gains() -> None:
+    clean = torch.zeros(2, 3, 4, 4)
+    before = torch.stack([torch.full((3, 4, 4), 0.1), torch.full((3, 4, 4), 0.9)]).requires_grad_()
+    after = torch.stack([torch.full((3, 4, 4), 0.3), torch.full((3, 4, 4), 0.2)]).requires_grad_()
+    l1 = mixed_loss({"l1": 1.0})
+    worse = never_worse(l1, [before, after], clean)
+    assert worse.item() == pytest.approx((0.3 - 0.1) / 2)
+    worse.backward()
+    assert before.grad is None
+    assert after.grad is not None
+    assert after.grad[0].any()
+    assert not after.grad[1].any()
+    assert never_worse(l1, [after, before.detach() * 0], clean) == 0
+    assert never_worse(l1, [after], clean) == 0
