@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nafnet_deploy.config import POSITIONS, ModelConfig
 from nafnet_deploy.errors import ExportError
+from nafnet_deploy.export.lowering import undecomposed
 from nafnet_deploy.models.nafnet_rr import NAFNetRR
 from nafnet_deploy.models.registry import picture
 
@@ -85,7 +86,7 @@ def to_onnx(
         ExportError: the exporter failed.
     """
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), torch.no_grad(), undecomposed():
             program = torch.onnx.export(
                 module,
                 (torch.rand(shape, generator=torch.Generator().manual_seed(0)),),

@@ -92,7 +92,9 @@ def test_little_memory_makes_bands_of_full_width(bundle: Bundle) -> None:
         assert plan.tile == (bundle.manifest.tile_least, 300)
         assert len(plan) > 1
         wide = bundle.manifest.activation_bytes_per_pixel + 3000 * bundle.manifest.activation_bytes_per_column
-        assert Restorer(engine, bundle.manifest, memory=int(wide * 3000 * 100)).plan(1000, 3000).tile == (100, 3000)
+        tall, across = Restorer(engine, bundle.manifest, memory=int(wide * 3000 * 100)).plan(1000, 3000).tile
+        assert across == 3000
+        assert 90 < tall <= 100
 
 
 def test_bad_pairs(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
