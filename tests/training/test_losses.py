@@ -119,8 +119,9 @@ def test_a_picture_made_worse_counts_even_where_the_batch_gains() -> None:
     worse = never_worse(l1, [before, after], clean)
     assert worse.item() == pytest.approx((0.3 - 0.1) / 2)
     worse.backward()
-    assert before.grad is None
+    assert before.grad is not None
     assert after.grad is not None
+    assert not before.grad.any()
     assert after.grad[0].any()
     assert not after.grad[1].any()
     assert never_worse(l1, [after, before.detach() * 0], clean) == 0
