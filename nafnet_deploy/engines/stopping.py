@@ -17,7 +17,7 @@ from nafnet_deploy.manifest import Stopping
 REMEMBERED = 32
 """How many of the last times of a part a forecast looks at."""
 CAUTION = 0.95
-"""The quantile of these times that a forecast takes: a step of twenty is slower than it was expected to be."""
+"""The quantile of these times that a forecast takes: one step in twenty is slower than it says."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
-from unittest import mock
 
 import torch
 from torch.export import ExportedProgram
@@ -48,8 +47,11 @@ def undecomposed() -> Iterator[None]:
         program.graph_module.recompile()
         return program
 
-    with mock.patch.object(ExportedProgram, "run_decompositions", lower):
+    ExportedProgram.run_decompositions = lower  # type: ignore[method-assign]
+    try:
         yield
+    finally:
+        ExportedProgram.run_decompositions = decompose  # type: ignore[method-assign]
 
 
 def _renamed(node: Node) -> tuple[Any, Any, Any]:

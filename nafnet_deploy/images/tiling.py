@@ -75,7 +75,7 @@ def even_size(length: int, size: int, overlap: int, multiple: int) -> int:
     """The smallest size, a multiple of `multiple`, whose spans are no more than those of `size` pixels.
 
     2000 pixels in spans of 512 that share 24 take five, of which the last repeats all but 24 pixels of its neighbour;
-    five of 420 cover them as well, for two thirds of the work in each direction.
+    five of 420 cover them as well. In both directions that is two thirds of the work.
 
     Args:
         length: pixels to cover.
