@@ -1,6 +1,6 @@
 """Requests to a real `nafdeploy serve`, many at a time: what is lost, how long they take, what becomes of its memory.
 
-python benchmarks/server.py --requests 200 --concurrent 16 --side 128 > benchmarks/results/server-denoise-light.json
+python benchmarks/server.py --rounds 12 > benchmarks/results/server-denoise-light.json
 """
 
 from __future__ import annotations

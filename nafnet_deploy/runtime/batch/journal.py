@@ -72,9 +72,12 @@ class KnownResults(abc.ABC):
         """Bytes of a result; an OSError where it is not there."""
 
     def is_done(self, source: Path, size: int, mtime_ns: int) -> bool:
-        """Whether this very picture was restored with these options and its result is still there."""
+        """Whether this very picture was restored with these options and its result is still there.
+
+        Of a picture that could not be asked for its size (-1) that is not known, and then it is not so.
+        """
         entry = self._done.get(source.relative_to(self._folder).as_posix())
-        if entry is None or (entry.size, entry.mtime_ns) != (size, mtime_ns):
+        if size < 0 or entry is None or (entry.size, entry.mtime_ns) != (size, mtime_ns):
             return False
         try:
             return self.written(entry.target) == entry.written

@@ -196,10 +196,10 @@ def _naming(path: Path) -> Any:
 
 
 def _changed(system: Any, path: Path) -> int:
-    """Time of the last change (nanoseconds); 0 where this kind of file system keeps none."""
+    """Time of the last change (nanoseconds); 0 where none is kept by this kind of file system, or of this file."""
     try:
         time = system.modified(str(path))
-    except NotImplementedError:
+    except (NotImplementedError, KeyError):  # fsspec's own answer; an `info` without the time
         return 0
     return 0 if time is None else int(time.timestamp() * 1e9)
 

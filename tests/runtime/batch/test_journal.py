@@ -43,11 +43,11 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     return folder, out
 
 
-def finished(folder: Path, out: Path, name: str, content: bytes = b"abc") -> Done:
+def finished(folder: Path, out: Path, name: str, content: bytes = b"abc", stamp: tuple[int, int] = (7, 8)) -> Done:
     """A result that waits for its name."""
     part = out / PARTS / f"part-{name}"
     part.write_bytes(content)
-    return Done(Job(0, folder / name, out / name, part, 7, 8), len(content))
+    return Done(Job(0, folder / name, out / name, part, *stamp), len(content))
 
 
 def test_a_kill_between_the_line_and_the_name_is_made_good(
@@ -83,6 +83,14 @@ def test_ctrl_c_between_the_line_and_the_name_leaves_both(
     assert (out / "a.png").read_bytes() == b"abc"
     with Journal(folder, out, "o") as again:
         assert again.is_done(folder / "a.png", 7, 8)
+
+
+def test_a_picture_that_could_not_be_asked_is_never_taken_for_unchanged(places: tuple[Path, Path]) -> None:
+    folder, out = places
+    with Journal(folder, out, "o") as journal:
+        journal.commit(finished(folder, out, "a.png", stamp=(-1, -1)))
+    with Journal(folder, out, "o") as journal:
+        assert not journal.is_done(folder / "a.png", -1, -1)
 
 
 def test_an_entry_counts_only_for_the_same_picture_options_and_result(places: tuple[Path, Path]) -> None:

@@ -18,6 +18,13 @@ class Timeless(AbstractFileSystem):
         return {"name": path, "size": 7, "type": "file"}
 
 
+class Partial(Timeless):
+    """It keeps times, and has none of this file."""
+
+    def modified(self, path: str) -> Any:
+        return self.info(path)["LastModified"]
+
+
 class Lost(Timeless):
     """Its connection breaks when it is asked for the time."""
 
@@ -25,7 +32,7 @@ class Lost(Timeless):
         raise ConnectionResetError("gone")
 
 
-@pytest.mark.parametrize(("system", "stamp"), [(Timeless(), (7, 0)), (Lost(), (-1, -1))])
+@pytest.mark.parametrize(("system", "stamp"), [(Timeless(), (7, 0)), (Partial(), (7, 0)), (Lost(), (-1, -1))])
 def test_a_broken_connection_is_not_a_storage_without_times(system: AbstractFileSystem, stamp: tuple[int, int]) -> None:
     place = Place(system, Path("/folder"))
     assert Remote(place, place).stamp(Path("/folder/a.png")) == stamp
