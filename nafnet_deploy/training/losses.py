@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nafnet_deploy.errors import ConfigError, MissingDependency
+from nafnet_deploy.errors import ConfigError, MachineError, MissingDependency
 from nafnet_deploy.tables import nearest
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -50,12 +51,25 @@ def perceptual_loss() -> Loss:
 
     Raises:
         MissingDependency: `lpips` is not installed; the base install does without its torchvision.
+        MachineError: its torchvision is of another torch, or the weights of VGG are not here and cannot be fetched.
     """
     try:
         from lpips import LPIPS
     except ImportError as error:
         raise MissingDependency("lpips", "perceptual", "for the perceptual loss") from error
-    network = LPIPS(net="vgg", verbose=False).eval().requires_grad_(False)
+    except RuntimeError as error:  # torchvision's operators were built for another torch
+        raise MachineError(
+            f"torchvision does not work with torch {torch.__version__} ({error}).",
+            "Install the torchvision of that torch, from the index that torch came from.",
+        ) from error
+    try:
+        network = LPIPS(net="vgg", verbose=False).eval().requires_grad_(False)
+    except OSError as error:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise MachineError(
+            f"the perceptual loss could not fetch the weights of VGG-16 ({error}).",
+            f"Put torchvision's file vgg16-397923af.pth into {folder}, or take the perceptual loss out of the recipe.",
+        ) from error
 
     def loss(restored: Tensor, clean: Tensor) -> Tensor:
         network.to(restored.device)

@@ -3,6 +3,7 @@
 import itertools
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio
 
-from nafnet_deploy.errors import ConfigError, MissingDependency
+from nafnet_deploy.errors import ConfigError, MachineError, MissingDependency
 from nafnet_deploy.training.losses import deep_supervision, mixed_loss, never_worse, supervision_weights
 
 
@@ -93,6 +94,28 @@ def test_perceptual_loss_hands_pictures_in_unit_range_to_the_package(monkeypatch
     monkeypatch.setitem(sys.modules, "lpips", package)
     a, b = batch(0), batch(1)
     assert loss("perceptual", a, b) == pytest.approx((a - b).square().mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("import", "operator torchvision::nms does not exist"), ("weights", "vgg16-397923af.pth")],
+)
+def test_perceptual_loss_says_what_its_packages_lack(
+    fault: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A torchvision built for another torch fails while it is imported; a machine without a network at the download."""
+    lines = {
+        "import": "raise RuntimeError('operator torchvision::nms does not exist')",
+        "weights": "import urllib.error\ndef LPIPS(**_):\n raise urllib.error.URLError('no route to host')",
+    }
+    (tmp_path / "lpips.py").write_text(lines[fault])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "lpips", raising=False)
+    try:
+        with pytest.raises(MachineError, match=words):
+            mixed_loss({"perceptual": 1.0})
+    finally:
+        sys.modules.pop("lpips", None)
 
 
 def test_supervision_weights_grow_linearly_from_half_to_one_and_sum_to_one() -> None:
