@@ -91,6 +91,8 @@ class CropDataset(Dataset[Example]):
         # Damage reaches across borders: a wider square is degraded and its middle taken.
         reach = SHRINK_MARGIN if scale > 1 else self.degradation.margin
         margin = 0 if degraded is not None else max(0, min(reach, (min(clean.shape[:2]) // scale - side) // 2))
+        if scale == 1:
+            margin -= margin % self.degradation.unit  # a small picture has less room than the margin asks
         wide = side + 2 * margin
         height, width = (length // scale for length in clean.shape[:2])
         top, left = int(rng.integers(height - wide + 1)), int(rng.integers(width - wide + 1))

@@ -19,6 +19,8 @@ from scipy import ndimage
 from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.tables import nearest
 
+_JPEG_UNIT = 16  # pixels: two blocks, since colour is stored at half the size
+
 Image = NDArray[np.float32]
 Generator = np.random.Generator
 
@@ -64,12 +66,17 @@ class Degradation:
             raise ConfigError(f"degradation.share = {self.share} is impossible:", "it must lie in [0, 1].")
 
     @property
+    def unit(self) -> int:
+        """Pixels of which a margin is a multiple: JPEG's blocks begin at the corner of a crop, as at that of a file."""
+        return _JPEG_UNIT if self.type in ("jpeg", "combined") else 1
+
+    @property
     def margin(self) -> int:
-        """Pixels around a crop that its degraded version depends on."""
+        """Pixels around a crop that its degraded version depends on, a multiple of `unit`."""
         reach = {"noise": 0.0, "jpeg": 8.0, "scale": 2 / self.scale[0], "motion": self.motion[1] / 2}
         reach["blur"] = max(reach["motion"], 4 * self.blur_sigma[1])
         reach["combined"] = reach["blur"] + reach["scale"] + reach["jpeg"]
-        return math.ceil(reach[self.type])
+        return math.ceil(reach[self.type] / self.unit) * self.unit
 
     def __call__(self, clean: Image, rng: Generator) -> Image:
         """A degraded copy of `clean` [H, W, 3]."""

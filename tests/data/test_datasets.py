@@ -70,6 +70,19 @@ def test_views_are_cut_at_the_same_place_and_change_sides_when_mirrored(tmp_path
     assert swapped == {True, False}
 
 
+@pytest.mark.parametrize("kind", ["jpeg", "combined"])
+@pytest.mark.parametrize("side", [72, 160], ids=["little room", "room"])
+def test_jpeg_blocks_begin_at_the_corner_of_a_crop_as_at_that_of_a_file(kind: str, side: int, tmp_path: Path) -> None:
+    photo(tmp_path / "a.png", (side, side))
+    still = {"sigma": (0.0, 0.0), "blur_sigma": (0.0, 0.0), "motion": (1.0, 1.0), "scale": (1.0, 1.0), "share": 1.0}
+    harsh = Degradation(type=kind, quality=(5, 5), **still)
+    data = CropDataset(PictureBank([Pair(tmp_path / "a.png")], 1024), harsh, 64, 0, 8)
+    for i in range(8):
+        steps = np.abs(np.diff(data[i].degraded.mean(0).numpy(), axis=1)).mean(axis=0)
+        by_column = [steps[column::8].mean() for column in range(8)]
+        assert int(np.argmax(by_column)) == 7, "the step from the last column of a block to the next block"
+
+
 def test_a_small_crop_that_is_made_is_a_crop_of_the_shrunk_picture(tmp_path: Path) -> None:
     photo(tmp_path / "a.png", (96, 80))
     whole = shrink(pixels(tmp_path / "a.png"), 2)
