@@ -99,6 +99,8 @@ def _check_file(path: Path) -> None:
     try:
         if path.is_dir():
             raise ImageError(f"{path} is a folder, not a picture.", "Give a picture file.")
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+            raise ImageError(f"{path} is not a file.", "Give a picture file.")
         with path.open("rb") as file:
             if not file.read(1):
                 raise ImageError(f"{path} is empty.", "Get a whole copy.")

@@ -19,6 +19,10 @@ from nafnet_deploy.runtime.anytime import Wish, rule_for
 from nafnet_deploy.runtime.restorer import Restorer
 
 
+_CONTRACT = ("sha256", "default_iterations", "padding", "value_range", "tile_overlap", "tile_least")
+"""Fields of a manifest that decide what a picture becomes."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Opening:
     """How to open a restorer."""
@@ -76,5 +80,9 @@ class Opening:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name in ("bundle", "threads", "trust", "limit"):  # what changes no pixel, but for rounding
             del fields[name]
-        fields |= {"graphs": self.bundle.manifest.sha256, "wish": dataclasses.asdict(self.wish), **more}
+        manifest = self.bundle.manifest
+        contract = {name: getattr(manifest, name) for name in _CONTRACT}
+        if self.wish.adaptive:  # what `calibrate` found decides how long is thought
+            contract["stopping"] = None if manifest.stopping is None else dataclasses.asdict(manifest.stopping)
+        fields |= {"manifest": contract, "wish": dataclasses.asdict(self.wish), **more}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]

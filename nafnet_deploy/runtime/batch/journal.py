@@ -64,19 +64,20 @@ class KnownResults(abc.ABC):
     """What earlier runs did: the part that journals of every storage share."""
 
     _folder: Path
-    _done: dict[str, Entry]
-    """Lines of the same options by their source."""
+    _out: Path
+    _done: dict[tuple[str, str], Entry]
+    """See `standing`."""
 
     @abc.abstractmethod
     def written(self, target: str) -> int:
         """Bytes of a result; an OSError where it is not there."""
 
-    def is_done(self, source: Path, size: int, mtime_ns: int) -> bool:
-        """Whether this very picture was restored with these options and its result is still there.
+    def is_done(self, source: Path, target: Path, size: int, mtime_ns: int) -> bool:
+        """Whether this very picture was restored with these options into `target`, and nothing came after it there.
 
         Of a picture that could not be asked for its size (-1) that is not known, and then it is not so.
         """
-        entry = self._done.get(source.relative_to(self._folder).as_posix())
+        entry = self._done.get((source.relative_to(self._folder).as_posix(), target.relative_to(self._out).as_posix()))
         if size < 0 or entry is None or (entry.size, entry.mtime_ns) != (size, mtime_ns):
             return False
         try:
@@ -116,7 +117,7 @@ class Journal(KnownResults):
             self._torn = bool(content) and not content.endswith(b"\n")
             self._finish(entries)
             shutil.rmtree(self.parts, ignore_errors=True)
-            self.parts.mkdir()
+            self.parts.mkdir(exist_ok=True)  # a worker of a killed run may live a moment longer and write into it
         except OSError as error:
             self._file.close()
             raise ImageError(
@@ -125,7 +126,7 @@ class Journal(KnownResults):
         except BaseException:
             self._file.close()
             raise
-        self._done = {entry.source: entry for entry in entries if entry.options == options}
+        self._done = standing(entries, options)
 
     @property
     def parts(self) -> Path:
@@ -204,6 +205,15 @@ class Journal(KnownResults):
             ) from error
         except OSError:  # a file system without locks
             return
+
+
+def standing(entries: list[Entry], options: str) -> dict[tuple[str, str], Entry]:
+    """What holds of a journal's lines, by source and target: the last line about each target, if of these options.
+
+    The last of all options: what was written with others since is not what these give, though it may be as long.
+    """
+    last = {entry.target: entry for entry in entries}
+    return {(entry.source, entry.target): entry for entry in last.values() if entry.options == options}
 
 
 def read_entries(content: bytes) -> list[Entry]:

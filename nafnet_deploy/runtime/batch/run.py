@@ -15,9 +15,10 @@ from typing import Any
 from nafnet_deploy.errors import ImageError, NafdeployError
 from nafnet_deploy.runtime.batch.jobs import Done, Job
 from nafnet_deploy.runtime.batch.pipeline import restore_jobs
-from nafnet_deploy.runtime.batch.sources import target_names
+from nafnet_deploy.runtime.batch.sources import matching, target_names
 from nafnet_deploy.runtime.batch.storage import Disk, FolderPlan, JournalLike, Storage
 from nafnet_deploy.runtime.batch.workers import restore_in_processes
+from nafnet_deploy.runtime.memory import resident_memory
 from nafnet_deploy.runtime.opening import Opening
 
 
@@ -107,9 +108,11 @@ def restore_folder(
     began = time.perf_counter()
     executor = executor or _here(plan, opening)
     storage = storage or Disk()
-    sources = storage.find(plan)
-    names = target_names([source.relative_to(plan.folder) for source in sources], plan.encoding.format)
-    targets = [plan.out / name for name in names.values()]
+    found = storage.find(plan)
+    # named before they are chosen: another pattern must not give one picture the name of another's result
+    names = target_names([source.relative_to(plan.folder) for source in found], plan.encoding.format)
+    sources = matching(found, plan.folder, plan.pattern)
+    targets = [plan.out / names[source.relative_to(plan.folder)] for source in sources]
     storage.prepare(plan, targets)
     options = opening.fingerprint(**dataclasses.asdict(plan.encoding))
     with storage.journal(plan, options) as journal:
@@ -117,7 +120,7 @@ def restore_folder(
         before = skipped = 0
         for source, target in zip(sources, targets, strict=True):
             size, mtime_ns = storage.stamp(source)
-            if journal.is_done(source, size, mtime_ns):
+            if journal.is_done(source, target, size, mtime_ns):
                 before += 1
             elif plan.skip_existing and storage.exists(target):
                 skipped += 1
@@ -188,7 +191,9 @@ def _here(plan: FolderPlan, opening: Opening) -> Executor:
             yield from restore_jobs(restorer, iter(jobs), quality)
 
     def together(jobs: list[Job], heard: Callable[[str], None]) -> Generator[Done, None, None]:
-        shared = dataclasses.replace(opening, threads=opening.threads or _threads_each(plan.workers))
+        limit = None if opening.limit is None else max(opening.limit - resident_memory(), 1) // plan.workers
+        threads = opening.threads or _threads_each(plan.workers)
+        shared = dataclasses.replace(opening, threads=threads, limit=limit)
         yield from restore_in_processes(shared, jobs, plan.workers, quality, heard)
 
     return alone if plan.workers == 1 else together

@@ -12,28 +12,27 @@ from nafnet_deploy.runtime.batch.journal import JOURNAL
 from nafnet_deploy.runtime.files import target_suffix
 
 
-def find_pictures(folder: Path, out: Path, recursive: bool = False, pattern: str | None = None) -> list[Path]:
+def find_pictures(folder: Path, out: Path, recursive: bool = False) -> list[Path]:
     """The pictures of a folder by suffix, in name order; hidden files and folders are left out.
 
     Args:
         folder: where they are.
         out: where results go; it is never searched, and neither is another folder below that holds our results.
         recursive: also those of the folders below; links to folders are not followed.
-        pattern: only those whose name, or path relative to `folder`, matches this glob pattern, e.g. `*_raw.png`.
 
     Raises:
-        UsageError: the folder is missing, holds no picture, or none that matches.
+        UsageError: the folder is missing, or holds folders alone.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder.", "Check the path.")
     found = sorted(_walk(folder, out.resolve()) if recursive else _pictures(folder.iterdir()))
     if not found and not recursive and any(path.is_dir() for path in folder.iterdir()):
         raise UsageError(f"{folder} holds no pictures itself, but folders.", "Restore those too with --recursive.")
-    return matching(found, folder, pattern)
+    return found
 
 
 def matching(found: list[Path], folder: Path, pattern: str | None) -> list[Path]:
-    """Those pictures of a folder that match a pattern.
+    """Those pictures of a folder whose name, or path relative to it, matches a glob pattern, e.g. `*_raw.png`.
 
     Raises:
         UsageError: there are none, or none that matches.
@@ -90,32 +89,54 @@ def target_names(sources: list[Path], form: str | None = None) -> dict[Path, Pat
     """
     kept = {source for source in sources if target_suffix(source, form) == source.suffix}
     names: dict[Path, Path] = {}
-    taken = set(kept)
+    taken = {_folded(source) for source in kept}
     for source in sources:
         name = source
         if source not in kept:
             suffix = target_suffix(source, form)
             name = source.with_name(source.stem + suffix)
             longer = source.with_name(source.name + suffix)
-            while name in taken:
+            while _folded(name) in taken:
                 name, longer = longer, longer.with_name(longer.name + suffix)
-        taken.add(name)
+        taken.add(_folded(name))
         names[source] = name
     return names
 
 
-def refuse_overwriting(folder: Path, out: Path, targets: list[Path]) -> None:
+def refuse_overwriting(folder: Path, out: Path, targets: list[Path], skip_existing: bool = False) -> None:
     """Refuses results that would lie among the inputs: `photos/photos/a.png` with `-o .` would replace `photos/a.png`.
 
+    A folder of results inside the inputs is never searched. One that is there and holds no journal of ours may be a
+    folder of originals, so nothing in it is replaced.
+
     Raises:
-        UsageError: one would.
+        UsageError: one would lie among the inputs, or replace one.
     """
     inputs = folder.resolve()
-    if out.resolve().is_relative_to(inputs):  # a folder of results inside the inputs is never searched
+    if out.resolve().is_relative_to(inputs):
+        if not (out / JOURNAL).exists() and not skip_existing:
+            refuse_replacing([target for target in targets if target.exists()])
         return
     for target in targets:
         if target.resolve().is_relative_to(inputs):
             raise UsageError(f"{target} would lie among the inputs.", "Give another folder with -o.")
+
+
+def refuse_replacing(there: list[Path]) -> None:
+    """Refuses results that would replace files of the inputs' own tree.
+
+    Raises:
+        UsageError: there are any.
+    """
+    if there:
+        raise UsageError(
+            f"{there[0]} lies in the folder of the inputs and would be replaced.", "Give another folder with -o."
+        )
+
+
+def _folded(path: Path) -> str:
+    """A path as disks tell paths apart that do not tell A from a."""
+    return path.as_posix().casefold()
 
 
 def _pictures(paths: Iterable[Path]) -> Iterator[Path]:

@@ -38,7 +38,7 @@ class Storage(Protocol):
     """Where the pictures of a run lie, and where its results go."""
 
     def find(self, plan: FolderPlan) -> list[Path]:
-        """The sources, in name order."""
+        """The pictures of the folder, in name order, whatever the pattern."""
 
     def prepare(self, plan: FolderPlan, targets: list[Path]) -> None:
         """Makes the output folder, unless results would lie among the inputs."""
@@ -64,7 +64,7 @@ class JournalLike(Protocol):
 
     @property
     def parts(self) -> Path: ...
-    def is_done(self, source: Path, size: int, mtime_ns: int) -> bool: ...
+    def is_done(self, source: Path, target: Path, size: int, mtime_ns: int) -> bool: ...
     def commit(self, done: Done) -> None: ...
     def publish(self, done: Done) -> None: ...
 
@@ -73,10 +73,10 @@ class Disk:
     """Folders of this machine."""
 
     def find(self, plan: FolderPlan) -> list[Path]:
-        return find_pictures(plan.folder, plan.out, plan.recursive, plan.pattern)
+        return find_pictures(plan.folder, plan.out, plan.recursive)
 
     def prepare(self, plan: FolderPlan, targets: list[Path]) -> None:
-        refuse_overwriting(plan.folder, plan.out, targets)
+        refuse_overwriting(plan.folder, plan.out, targets, plan.skip_existing)
         check_folders(plan.folder, plan.out)
 
     def journal(self, plan: FolderPlan, options: str) -> AbstractContextManager[JournalLike]:

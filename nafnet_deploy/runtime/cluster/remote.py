@@ -14,8 +14,8 @@ from typing import Any, Self
 from nafnet_deploy.errors import ImageError, MachineError, MissingDependency, UsageError
 from nafnet_deploy.images.files import PICTURE_SUFFIXES
 from nafnet_deploy.runtime.batch.jobs import Done
-from nafnet_deploy.runtime.batch.journal import JOURNAL, PARTS, Entry, Journal, KnownResults, read_entries
-from nafnet_deploy.runtime.batch.sources import matching
+from nafnet_deploy.runtime.batch.journal import JOURNAL, PARTS, Entry, Journal, KnownResults, read_entries, standing
+from nafnet_deploy.runtime.batch.sources import refuse_replacing
 from nafnet_deploy.runtime.batch.storage import FolderPlan, JournalLike
 
 
@@ -86,11 +86,13 @@ class Remote:
             and (plan.recursive or not system.isdir(str(path)))
             and not (self._same() and plan.out != folder and plan.out in path.parents)
         )
-        return matching(found, folder, plan.pattern)
+        return found
 
     def prepare(self, plan: FolderPlan, targets: list[Path]) -> None:
         if self._same() and (plan.out == plan.folder or plan.out in plan.folder.parents):
             raise UsageError(f"{plan.out} holds the folder of the inputs.", "Give another folder with -o.")
+        if self._same() and plan.folder in plan.out.parents and not self._has_journal(plan.out):
+            refuse_replacing([target for target in targets if self.exists(target)])
         self.make_folders([plan.out])
 
     def journal(self, plan: FolderPlan, options: str) -> contextlib.AbstractContextManager[JournalLike]:
@@ -112,6 +114,9 @@ class Remote:
         for folder in folders:
             with _naming(folder):
                 self._out.system.makedirs(str(folder), exist_ok=True)
+
+    def _has_journal(self, out: Path) -> bool:
+        return self.exists(out / JOURNAL)
 
     def _same(self) -> bool:
         return bool(self._source.system == self._out.system)
@@ -139,7 +144,7 @@ class RemoteJournal(KnownResults):
                 self._finish(entry)
             self._clear()
             system.makedirs(str(self.parts), exist_ok=True)
-        self._done = {entry.source: entry for entry in entries if entry.options == options}
+        self._done = standing(entries, options)
 
     @property
     def parts(self) -> Path:

@@ -63,8 +63,8 @@ def test_a_kill_between_the_line_and_the_name_is_made_good(
     assert not (out / "a.png").exists()
     with Journal(folder, out, "o") as again:
         assert (out / "a.png").read_bytes() == b"abc"
-        assert again.is_done(folder / "a.png", 7, 8)
-        assert not again.is_done(folder / "b.png", 7, 8)
+        assert again.is_done(folder / "a.png", out / "a.png", 7, 8)
+        assert not again.is_done(folder / "b.png", out / "b.png", 7, 8)
         assert not list(again.parts.iterdir())
     assert sorted(p.name for p in out.iterdir()) == [JOURNAL, "a.png"]
 
@@ -82,7 +82,7 @@ def test_ctrl_c_between_the_line_and_the_name_leaves_both(
         journal.commit(finished(folder, out, "a.png"))
     assert (out / "a.png").read_bytes() == b"abc"
     with Journal(folder, out, "o") as again:
-        assert again.is_done(folder / "a.png", 7, 8)
+        assert again.is_done(folder / "a.png", out / "a.png", 7, 8)
 
 
 def test_a_picture_that_could_not_be_asked_is_never_taken_for_unchanged(places: tuple[Path, Path]) -> None:
@@ -90,22 +90,39 @@ def test_a_picture_that_could_not_be_asked_is_never_taken_for_unchanged(places: 
     with Journal(folder, out, "o") as journal:
         journal.commit(finished(folder, out, "a.png", stamp=(-1, -1)))
     with Journal(folder, out, "o") as journal:
-        assert not journal.is_done(folder / "a.png", -1, -1)
+        assert not journal.is_done(folder / "a.png", out / "a.png", -1, -1)
 
 
 def test_an_entry_counts_only_for_the_same_picture_options_and_result(places: tuple[Path, Path]) -> None:
     folder, out = places
-    source = folder / "a.png"
+    source, target = folder / "a.png", out / "a.png"
     with Journal(folder, out, "o") as journal:
         journal.commit(finished(folder, out, "a.png"))
     with Journal(folder, out, "o") as journal:
-        assert journal.is_done(source, 7, 8)
-        assert not journal.is_done(source, 6, 8)
-        assert not journal.is_done(source, 7, 9)
+        assert journal.is_done(source, target, 7, 8)
+        assert not journal.is_done(source, target, 6, 8)
+        assert not journal.is_done(source, target, 7, 9)
         (out / "a.png").write_bytes(b"ab")
-        assert not journal.is_done(source, 7, 8)
+        assert not journal.is_done(source, target, 7, 8)
     with Journal(folder, out, "other") as journal:
-        assert not journal.is_done(source, 7, 8)
+        assert not journal.is_done(source, target, 7, 8)
+
+
+def test_what_was_written_with_other_options_since_is_not_done(places: tuple[Path, Path]) -> None:
+    folder, out = places
+    for options, content in (("two", b"222"), ("three", b"333")):
+        with Journal(folder, out, options) as journal:
+            journal.commit(finished(folder, out, "a.png", content))
+    with Journal(folder, out, "two") as journal:
+        assert not journal.is_done(folder / "a.png", out / "a.png", 7, 8), "as long, and three's"
+
+
+def test_a_result_that_has_another_name_now_is_not_done(places: tuple[Path, Path]) -> None:
+    folder, out = places
+    with Journal(folder, out, "o") as journal:
+        journal.commit(finished(folder, out, "a.png"))
+    with Journal(folder, out, "o") as journal:
+        assert not journal.is_done(folder / "a.png", out / "a.jpg", 7, 8)
 
 
 def test_a_torn_line_is_closed_before_the_next(places: tuple[Path, Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Callable
@@ -110,6 +111,32 @@ def test_folders_below_keep_their_places_and_results_are_never_inputs(inverting:
         assert len(result.restored) + result.before == 3
         assert names(out) == ["a.png", "x/a.png", "x/y/b.jpg"]
     assert result.before == 3
+
+
+def test_a_folder_of_originals_is_never_written_into(inverting: Around, folder: Path) -> None:
+    for name in ("a.png", "2020/a.png", "2020/b.png"):
+        save(folder / name)
+    before = snapshot(folder)
+    for recursive in (True, False):
+        with pytest.raises(UsageError, match="a.png lies in the folder of the inputs"):
+            restore_folder(FolderPlan(folder, folder / "2020", recursive), inverting)
+    assert snapshot(folder) == before
+    result = restore_folder(FolderPlan(folder, folder / "2020", skip_existing=True), inverting)
+    assert (result.restored, result.skipped) == ((), 1)
+
+
+def test_no_two_pictures_get_one_name_whatever_came_when(inverting: Around, folder: Path, out: Path) -> None:
+    plan = FolderPlan(folder, out, encoding=Encoding("png"))
+    values = {"a.jpg": 40, "a.bmp": 80, "a.png": 120}
+    for name, value in values.items():
+        save(folder / name, value)
+        restore_folder(plan, inverting)
+    assert restore_folder(plan, inverting).before == 3
+    for pattern in ("*.jpg", "*.bmp", "*.png"):
+        assert restore_folder(dataclasses.replace(plan, pattern=pattern), inverting).before == 1
+    assert names(out) == ["a.bmp.png", "a.jpg.png", "a.png"]
+    found = {name: Image.open(out / name).getpixel((0, 0))[0] for name in names(out)}
+    assert found == {"a.bmp.png": 175, "a.jpg.png": 215, "a.png": 135}
 
 
 def test_a_pattern_chooses_by_name_or_path(inverting: Around, folder: Path, tmp_path: Path) -> None:

@@ -80,6 +80,17 @@ def test_a_folder_behind_a_url_is_restored_once(memory: fsspec.AbstractFileSyste
     assert not memory.exists(f"/in/out/{PARTS}")
 
 
+def test_a_folder_of_originals_behind_a_url_is_never_written_into(
+    memory: fsspec.AbstractFileSystem, inverting: Around
+) -> None:
+    for name in ("a.png", "2020/a.png"):
+        put(memory, f"/in/{name}")
+    before = memory.cat_file("/in/2020/a.png")
+    with pytest.raises(UsageError, match="lies in the folder of the inputs"):
+        run(inverting, "memory://in", "memory://in/2020")
+    assert memory.cat_file("/in/2020/a.png") == before
+
+
 def test_an_interrupted_run_goes_on(memory: fsspec.AbstractFileSystem, inverting: Around) -> None:
     for n in range(5):
         put(memory, f"/in/{n}.png", n)
