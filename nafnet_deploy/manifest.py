@@ -140,6 +140,11 @@ class ModelManifest:
                 f"the manifest has format {self.schema}, this program reads {SCHEMA}.",
                 "Export the bundle again, or update nafnet-deploy.",
             )
+        if self.parts and self.parts.keys() != {HEAD, STEP, TAIL}:
+            raise ConfigError(
+                f"the manifest has the parts {', '.join(sorted(self.parts))}, not head, step and tail.",
+                "Export the bundle again.",
+            )
 
     @property
     def graph_sha256(self) -> str:

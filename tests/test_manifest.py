@@ -31,6 +31,14 @@ def test_round_trip(graph: Path) -> None:
     assert bundle.golden == graph.with_name("model-v1.2.golden.npz")
 
 
+def test_parts_of_other_names_are_refused(graph: Path) -> None:
+    sidecar = bundle_file(graph, ".json")
+    part = {"inputs": [], "outputs": []}
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "parts": {"../head": part}}))
+    with pytest.raises(ConfigError, match="not head, step and tail"):
+        read_manifest(graph)
+
+
 def test_sidecar_from_before_half_graphs_still_reads(graph: Path) -> None:
     sidecar = bundle_file(graph, ".json")
     table = json.loads(sidecar.read_text())

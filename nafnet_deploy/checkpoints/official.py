@@ -44,6 +44,10 @@ def load_official(path: Path) -> Checkpoint:
         CheckpointError: missing, damaged, holding anything but tensors and plain values, or not a NAFNet.
     """
     weights, container = find_weights(_unpickle(path), path)
+    for name, value in weights.items():
+        if not value.is_floating_point() or value.layout is not torch.strided or value.is_meta or value.is_quantized:
+            kind = "sparse or quantised values" if value.is_floating_point() else str(value.dtype).split(".")[-1]
+            raise CheckpointError(f"{path}: {name} holds {kind}.", "Save the weights as plain floating-point tensors.")
     config = infer_config(weights, path)
     check_fit(weights, config, str(path))
     provenance = {"source": path.name, "sha256": sha256_of(path), "container": container}

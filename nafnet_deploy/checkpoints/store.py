@@ -18,8 +18,8 @@ from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import CheckpointError
 from nafnet_deploy.models.registry import build
 
-TENSORS_PER_BLOCK = 12
-"""Tensors of the leanest block: five convs, beta and gamma."""
+TENSORS_PER_BLOCK = 11
+"""Tensors of the leanest block, that of Restormer without biases."""
 NAMED = 3
 """How many misfits a message names."""
 

@@ -109,14 +109,14 @@ def pytorch(model: str, manifest: ModelManifest) -> Pictures:
     """A checkpoint's network in FP32 PyTorch, as the reference of a graph.
 
     Raises:
-        ConfigError: it takes other pictures than the graph or has no iterations.
+        ConfigError: it takes or gives other pictures than the graph, has no iterations, or no experts for its task.
         MissingDependency: torch is not installed.
     """
     from nafnet_deploy.errors import ConfigError, MissingDependency
 
     try:
         from nafnet_deploy.checkpoints.catalogue import load_model
-        from nafnet_deploy.export.run import reference
+        from nafnet_deploy.export.run import for_task, reference
         from nafnet_deploy.models.local_means import localise
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "torch", "export", "to run the network in PyTorch") from error
@@ -126,11 +126,19 @@ def pytorch(model: str, manifest: ModelManifest) -> Pictures:
             f"{model} has nothing to iterate and {manifest.name} has {manifest.iterations} iterations.",
             "Name the checkpoint that the graph was exported from.",
         )
-    if checkpoint.config.channels != manifest.model.channels:
-        raise ConfigError(
-            f"{model} takes {checkpoint.config.channels} channels and {manifest.name} {manifest.model.channels}.",
-            "Name the checkpoint that the graph was exported from.",
-        )
+    if manifest.model.expert:
+        checkpoint = for_task(checkpoint, manifest.model.expert)
+    for name, what in (
+        ("planes", "channels"),
+        ("scale", "times the size in each direction"),
+        ("size_multiple", "pixels as the unit of sides"),
+    ):
+        theirs, ours = getattr(checkpoint.config, name), getattr(manifest.model, name)
+        if theirs != ours:
+            raise ConfigError(
+                f"{model} has {theirs} {what} and {manifest.name} {ours}.",
+                "Name the checkpoint that the graph was exported from.",
+            )
     return reference(localise(checkpoint.network(), checkpoint.config, manifest.tlc))
 
 

@@ -133,10 +133,12 @@ class AnytimeEngine(Closing):
         outcomes: list[Outcome | None] = [None] * len(batch)
         result: NDArray[Any] | None = None
         rows = np.arange(len(batch))
+        fixed = isinstance(self.inputs[0].shape[0], int)  # parts of a fixed batch cannot drop rows: they run on
         self._timed(HEAD, batch.shape, stepper.begin, batch)
         n = 0
         while len(rows):
-            delta = self._timed(STEP, batch.shape, stepper.step)
+            held = rows if fixed else np.arange(len(rows))
+            delta = self._timed(STEP, batch.shape, stepper.step)[held]
             n += 1
             lost = ~np.isfinite(delta)
             if lost.any() and n == 1:
@@ -149,7 +151,11 @@ class AnytimeEngine(Closing):
                 if not finished.any():
                     continue
                 local = np.flatnonzero(finished)
-                pictures = self._timed(TAIL, batch.shape, stepper.picture, local.tolist(), previous)
+                wanted = held[local]
+                if fixed:
+                    pictures = self._timed(TAIL, batch.shape, stepper.picture, range(len(batch)), previous)[wanted]
+                else:
+                    pictures = self._timed(TAIL, batch.shape, stepper.picture, wanted.tolist(), previous)
                 if len(local) == len(batch):
                     result = pictures
                 else:
@@ -161,7 +167,7 @@ class AnytimeEngine(Closing):
                     change = float("nan") if previous else float(self.rule.change(delta[i : i + 1])[0])
                     outcomes[rows[i]] = Outcome(n - previous, change, fault)
             rows = rows[~done]
-            if len(rows) and done.any():
+            if len(rows) and done.any() and not fixed:
                 stepper.keep(np.flatnonzero(~done).tolist())
         self.outcomes.extend(outcome for outcome in outcomes if outcome is not None)
         self.counts.update(outcome.iterations for outcome in outcomes if outcome is not None)
@@ -218,11 +224,10 @@ class AnytimeEngine(Closing):
         """Measures a shape that is new, and refuses a budget that one iteration of every tile would typically break.
 
         Asked once for a shape and number of tiles: a machine that turns slow later must not fail half of a folder.
+        Shapes that come in the middle of a picture (its turned views) are measured and no longer refused.
         """
         assert self.budget is not None
         shape = batch.shape
-        if self.budget.spent or (shape, self.budget.runs_left) in self._feasible:
-            return
         if not self._clock.knows((HEAD, STEP, TAIL), shape):
             for timed in (False, True):
                 for _ in range(WARM_UP):
@@ -230,6 +235,8 @@ class AnytimeEngine(Closing):
                     take(HEAD, shape, stepper.begin, batch)
                     take(STEP, shape, stepper.step)
                     take(TAIL, shape, stepper.picture, range(len(batch)))
+        if self.budget.spent or (shape, self.budget.runs_left) in self._feasible:
+            return
         least = sum(self._clock.forecast(part, shape, 0.5) for part in (HEAD, STEP, TAIL)) * self.budget.runs_left
         if least > self.budget.seconds and not self.budget.best_effort:
             raise ConfigError(

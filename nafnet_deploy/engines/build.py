@@ -10,11 +10,11 @@ from typing import Any
 
 from nafnet_deploy.engines.build_recipe import BuildRecipe
 from nafnet_deploy.engines.build_spec import BuildSpec
-from nafnet_deploy.engines.plan import PLAN_SUFFIX, PlanFile, open_plan, write_plan
+from nafnet_deploy.engines.plan import PLAN_SUFFIX, PlanFile, open_plan, sidecar_of, write_plan
 from nafnet_deploy.engines.tensorrt_builder import build_plan, check_machine, plan_key, resolve
 from nafnet_deploy.engines.tensorrt_progress import OnProgress
 from nafnet_deploy.errors import NafdeployError, UsageError
-from nafnet_deploy.manifest import Bundle
+from nafnet_deploy.manifest import Bundle, read_manifest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,7 @@ def run_build(
     if (found := _find(path, key)) is not None:
         return Built(found, reused=True)
     check_writable(path.parent)  # before the build, which may take minutes
+    check_sidecar(sidecar_of(path))
     return Built(write_plan(build_plan(bundle, recipe, module, on_progress), path), reused=False)
 
 
@@ -89,6 +90,19 @@ def _find(path: Path, key: str) -> PlanFile | None:
     except NafdeployError:  # damaged, or of another version of this program: build it anew
         return None
     return found if found.manifest.key == key else None
+
+
+def check_sidecar(sidecar: Path) -> None:
+    """Refuses to replace the manifest of a bundle by that of its plan: `model.engine` beside `model.onnx`.
+
+    Raises:
+        UsageError: it would be.
+    """
+    try:
+        read_manifest(sidecar)
+    except NafdeployError:  # nothing, or the sidecar of a plan, or a damaged one
+        return
+    raise UsageError(f"{sidecar} is the manifest of a bundle and would be replaced.", "Give another name with -o.")
 
 
 def check_writable(folder: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nafnet_deploy.engines.build import cache_folder, check_writable, target_path
+from nafnet_deploy.engines.build import cache_folder, check_sidecar, check_writable, target_path
 from nafnet_deploy.engines.build_recipe import BuildRecipe
 from nafnet_deploy.engines.plan import ShapeProfile
 from nafnet_deploy.engines.tensorrt_builder import build_from, check_machine, plan_key, resolve
@@ -53,6 +53,7 @@ def build_parts(
     if (found := _find(sidecar, key)) is not None:
         return BuiltParts(found, reused=True)
     check_writable(sidecar.parent)
+    check_sidecar(sidecar)
     plans = {}
     parts = bundle.manifest.parts
     for number, name in enumerate(parts):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -18,10 +17,11 @@ from nafnet_deploy.config import INFER, ModelConfig
 from nafnet_deploy.engines.base import Engine
 from nafnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from nafnet_deploy.engines.torch import TorchEngine
-from nafnet_deploy.errors import ConfigError, UsageError
+from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.export import calibration, graph
 from nafnet_deploy.export.contract import Half, free_sizes, scaled, write_contract
 from nafnet_deploy.export.fold import fold
+from nafnet_deploy.export.places import draft_folder, target_path
 from nafnet_deploy.export.precision import plan_half, round_weights, to_half
 from nafnet_deploy.export.proof import prove, prove_half
 from nafnet_deploy.export.ranges import scan
@@ -70,13 +70,8 @@ def export_bundle(
     iterations, default = _iterations(config, recipe)
     shape = recipe.shape(config)
     target = target_path(checkpoint, recipe, iterations)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent)
-    except OSError as error:
-        raise UsageError(f"{target.parent} cannot be written: {error.strerror}.", "Choose another -o.") from error
-    with scratch as folder:
-        draft = Path(folder) / target.name
+    with draft_folder(target) as folder:
+        draft = folder / target.name
         network = localise(checkpoint.network(), config, recipe.tlc)
         module, half = fold(network), None
         if recipe.precision == "fp16":
@@ -110,7 +105,7 @@ def export_bundle(
         graphs = tuple(Bundle(draft, manifest).graphs)
         hashes = {suffix: sha256_of(bundle_file(draft, suffix)) for suffix in (*graphs, ".golden.npz")}
         manifest = dataclasses.replace(manifest, sha256=hashes)
-        if config.views == 1:
+        if config.planes == 3:  # what cuts pictures into tiles takes RGB
             on_stage("measure tiles")
             manifest = _tile_facts(network, Bundle(draft, manifest))
         if parts:
@@ -142,13 +137,19 @@ def for_task(checkpoint: Checkpoint, task: str) -> Checkpoint:
         raise ConfigError(f"--task {task}: {checkpoint.name} has no experts to choose from.", "Leave --task out.")
     config = dataclasses.replace(checkpoint.config, expert=task)
     served = checkpoint.task if task == INFER else task
-    return dataclasses.replace(checkpoint, name=f"{checkpoint.name}-{task}", config=config, task=served)
+    name = f"{checkpoint.name}-{task}" if checkpoint.name else task
+    return dataclasses.replace(checkpoint, name=name, config=config, task=served)
 
 
 def _iterations(config: ModelConfig, recipe: ExportRecipe) -> tuple[int, int]:
     """Iterations in the graph (of a split bundle: to prove), and those that a run takes unasked."""
     if recipe.mode == "split":
         check_splits(config)
+        if recipe.tlc and recipe.size() is None:
+            raise ConfigError(
+                "--tlc in steps is possible at a fixed size alone: a step would need the size of the picture.",
+                "Add --imgsz HxW, or use --mode unrolled.",
+            )
         proved = max(config.iterations, PROVED_ITERATIONS) if recipe.iterations is None else recipe.iterations
         iterations, default = proved, min(config.iterations, proved)
     else:
@@ -160,22 +161,6 @@ def _iterations(config: ModelConfig, recipe: ExportRecipe) -> tuple[int, int]:
     if default > iterations:
         raise ConfigError(f"default_iterations = {default} exceeds the {iterations} in the graph.", "Lower it.")
     return iterations, default
-
-
-def target_path(checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -> Path:
-    """Where the graph goes: the name asked for, or `<folder>/<model>-n<N>-<shape>[-tlc<window>]-<precision>.onnx`."""
-    output = Path(recipe.output)
-    if output.suffix == ".onnx":
-        return output
-    if recipe.name:
-        return output / f"{recipe.name}.onnx"
-    name = checkpoint.name or Path(recipe.model).stem
-    size = recipe.size()
-    place = "dynamic" if size is None else f"{size[0]}x{size[1]}"
-    batch = "" if recipe.batch in ("dynamic", 1) else f"-b{recipe.batch}"
-    form = "split" if recipe.mode == "split" else f"n{iterations}"
-    local = f"-tlc{recipe.tlc}" if recipe.tlc else ""
-    return output / f"{name}-{form}-{place}{batch}{local}-{recipe.precision}.onnx"
 
 
 def _choose_islands(folded: nn.Module, checkpoint: Checkpoint, recipe: ExportRecipe, iterations: int) -> Half:

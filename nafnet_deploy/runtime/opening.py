@@ -18,7 +18,6 @@ from nafnet_deploy.manifest import Bundle
 from nafnet_deploy.runtime.anytime import Wish, rule_for
 from nafnet_deploy.runtime.restorer import Restorer
 
-
 _CONTRACT = ("sha256", "default_iterations", "padding", "value_range", "tile_overlap", "tile_least")
 """Fields of a manifest that decide what a picture becomes."""
 

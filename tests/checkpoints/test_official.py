@@ -6,6 +6,7 @@ import dataclasses
 import os
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,21 @@ def test_averaged_weights_win(tmp_path: Path, weights: dict[str, Tensor]) -> Non
 def test_half_weights_become_float(tmp_path: Path, weights: dict[str, Tensor]) -> None:
     checkpoint = load_official(saved(tmp_path, {k: v.half() for k, v in weights.items()}))
     assert {v.dtype for v in checkpoint.weights.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda v: v.to(torch.int8), "holds int8"),
+        (lambda v: v.to(torch.complex64), "holds complex64"),
+        (lambda v: v.to_sparse(), "holds sparse or quantised values"),
+        (lambda v: v.to("meta"), "holds sparse or quantised values"),
+    ],
+)
+def test_weights_that_are_no_plain_numbers_are_refused(
+    tmp_path: Path, weights: dict[str, Tensor], change: Callable[[Tensor], Tensor], words: str
+) -> None:
+    refused(saved(tmp_path, {**weights, "intro.weight": change(weights["intro.weight"])}), words)
 
 
 @pytest.mark.parametrize("name", ["nafnet-gopro-w32", "nafnet-sidd-w32"])

@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from nafnet_deploy.checkpoint_header import FORMAT, FORMAT_KEY, read_header
 from nafnet_deploy.checkpoints.store import Checkpoint, load_checkpoint, save_checkpoint
 from nafnet_deploy.errors import CheckpointError
+from tests.variants import RESTORMER
+from tests.weights import seeded
 
 
 @pytest.fixture
@@ -44,6 +46,12 @@ def test_round_trip_is_bit_exact(checkpoint: Checkpoint, saved: Path) -> None:
     assert loaded.weights.keys() == checkpoint.weights.keys()
     assert all(torch.equal(loaded.weights[k], v) for k, v in checkpoint.weights.items())
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+
+
+def test_restormer_without_refinement_comes_back(tmp_path: Path) -> None:
+    config = dataclasses.replace(RESTORMER, middle_blocks=9, refinement_blocks=0)
+    save_checkpoint(Checkpoint(seeded(config).state_dict(), config, "r", "", {}), tmp_path / "r.safetensors")
+    assert load_checkpoint(tmp_path / "r.safetensors").config == config
 
 
 @torch.inference_mode()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -192,6 +194,23 @@ def test_a_golden_file_that_cannot_serve_is_refused(command: Command, bundle: Pa
     else:
         golden.write_bytes(golden.read_bytes()[:200])
     command("parity", bundle).refused(2, "golden.npz", "Export the bundle again")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"encoder_blocks": (1,), "decoder_blocks": (1,)}, "2 pixels as the unit of sides"),
+        ({"scale": 2}, "2 times the size"),
+        ({"channels": 1}, "1 channels"),
+    ],
+)
+def test_a_checkpoint_of_another_structure_is_refused(
+    command: Command, tiny: Path, tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    config = dataclasses.replace(RR, **change)
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(Checkpoint(seeded(config).state_dict(), config, "other", "", {}), other)
+    command("parity", tiny, "-m", other).refused(2, words, "exported from")
 
 
 def test_a_checkpoint_with_other_weights_is_code_5(command: Command, tiny: Path, tmp_path: Path) -> None:

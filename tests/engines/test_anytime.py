@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,27 @@ def test_rows_that_are_done_drop_out_and_come_back_in_their_places(manifest: Mod
     assert [o.iterations for o in engine.outcomes] == [2, 1, 4]
     assert [round(o.change, 3) for o in engine.outcomes] == [0.1, 0.1, 0.9]
     assert stepper.sizes == [3, 2, 1, 1]
+
+
+class Whole(Scripted):
+    """A stepper of a fixed batch: as engines do, it refuses any other."""
+
+    def picture(self, rows: Sequence[int], previous: bool = False) -> NDArray[Any]:
+        assert list(rows) == list(range(len(self.deltas)))
+        return super().picture(rows, previous)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        raise AssertionError("rows cannot be dropped")
+
+
+def test_rows_of_a_fixed_batch_are_taken_when_they_are_done(manifest: ModelManifest) -> None:
+    spec = dataclasses.replace(manifest.inputs[0], shape=(3, *manifest.inputs[0].shape[1:]))
+    stepper = Whole([[0.9, 0.1, 9, 9], [0.1, np.nan, 9, 9], [0.9, 0.9, np.nan, 9]])
+    engine = AnytimeEngine(stepper, dataclasses.replace(manifest, inputs=(spec,)), StopRule(4, until_delta=0.5))
+    result = run(engine, 3)
+    assert result[:, 0, 0, 0].tolist() == [2, 101, 202]
+    assert [o.iterations for o in engine.outcomes] == [2, 1, 2]
+    assert [bool(o.fault) for o in engine.outcomes] == [False, False, True]
 
 
 def test_a_threshold_speaks_of_the_picture(manifest: ModelManifest) -> None:
@@ -186,6 +208,16 @@ def test_a_budget_below_one_iteration_names_the_smallest_possible(manifest: Mode
     engine = AnytimeEngine(stepper, manifest, StopRule(5), Budget(0.02, best_effort=True))
     run(engine, 1)
     assert engine.outcomes[0].iterations == 1
+
+
+def test_a_shape_that_comes_in_the_middle_of_a_picture_is_measured_too(
+    manifest: ModelManifest, clock: list[float]
+) -> None:
+    engine = AnytimeEngine(Timed(clock, 0.1, 0.1, 0.1), manifest, StopRule(5), Budget(10.0))
+    engine.announce(2)
+    for shape in ((1, 3, 4, 8), (1, 3, 8, 4)):  # as the turned views of an ensemble
+        restore_batch(engine, np.zeros(shape, np.float32))
+    assert [o.iterations for o in engine.outcomes] == [5, 5]
 
 
 def test_a_machine_that_turns_slow_fails_no_later_picture(manifest: ModelManifest, clock: list[float]) -> None:

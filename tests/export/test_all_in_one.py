@@ -10,16 +10,19 @@ import onnx
 import pytest
 from PIL import Image
 
-from nafnet_deploy.checkpoints.store import Checkpoint
+from nafnet_deploy.checkpoints.store import Checkpoint, save_checkpoint
 from nafnet_deploy.cli import execute
+from nafnet_deploy.cli.parity import pytorch
 from nafnet_deploy.config import INFER
 from nafnet_deploy.engines.build import run_build
 from nafnet_deploy.engines.build_recipe import BuildRecipe
 from nafnet_deploy.engines.flavour import load_library
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.export.places import target_path
 from nafnet_deploy.export.recipe import ExportRecipe
-from nafnet_deploy.export.run import export_bundle, for_task, reference, target_path
+from nafnet_deploy.export.run import export_bundle, for_task, reference
 from nafnet_deploy.manifest import Bundle
+from nafnet_deploy.parity.inputs import natural_batch
 from tests.variants import ALL_IN_ONE, RESTORMER
 from tests.weights import seeded, stir
 
@@ -79,6 +82,14 @@ def test_a_picture_of_any_size_is_restored(bundle: Bundle, tmp_path: Path) -> No
     found = np.asarray(Image.open(tmp_path / "a_restored.png")) / 255
     assert np.abs(found - expected).max() < (0.003 if bundle.manifest.precision == "fp32" else 0.02)
     assert np.abs(found - pixels / 255).max() > 0.02
+
+
+def test_a_graph_of_one_task_is_compared_with_the_network_of_that_task(bundle: Bundle, tmp_path: Path) -> None:
+    save_checkpoint(checkpoint(), tmp_path / "all.safetensors")
+    batch = natural_batch((1, 3, 16, 16), 0)
+    found = pytorch(str(tmp_path / "all.safetensors"), bundle.manifest)(batch, 1)[0]
+    wanted = reference(for_task(checkpoint(), bundle.manifest.model.expert).network())(batch, 1)[0]
+    assert np.array_equal(found, wanted)
 
 
 def test_a_task_belongs_to_a_network_with_experts() -> None:

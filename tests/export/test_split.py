@@ -84,6 +84,12 @@ def test_the_unit_may_sit_at_any_one_place(tmp_path: Path, position: str) -> Non
     assert bundle.graph.name == "tiny-split-dynamic-fp32.onnx"
 
 
+def test_local_means_of_any_size_are_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--tlc in steps is possible at a fixed size alone"):
+        export_bundle(tiny_checkpoint(), ExportRecipe(mode="split", tlc=32, output=str(tmp_path / "new")))
+    assert not list(tmp_path.iterdir())
+
+
 def test_units_at_several_places_are_refused(tmp_path: Path) -> None:
     config = dataclasses.replace(RR, positions=("encoder", "middle"))
     checkpoint = Checkpoint(seeded(config).state_dict(), config, "tiny", "", {})

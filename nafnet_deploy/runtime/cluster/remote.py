@@ -77,7 +77,7 @@ class Remote:
         paths = [Path(path) for path in listed]
         results = {path.parents[1] for path in paths if path.parent.name == JOURNAL}  # folders that hold our results
         results.discard(folder)
-        found = sorted(
+        return sorted(
             path
             for path in paths
             if path.suffix.lower() in PICTURE_SUFFIXES
@@ -86,7 +86,6 @@ class Remote:
             and (plan.recursive or not system.isdir(str(path)))
             and not (self._same() and plan.out != folder and plan.out in path.parents)
         )
-        return found
 
     def prepare(self, plan: FolderPlan, targets: list[Path]) -> None:
         if self._same() and (plan.out == plan.folder or plan.out in plan.folder.parents):

@@ -19,6 +19,7 @@ from nafnet_deploy.engines.flavour import load_library
 from nafnet_deploy.engines.plan import open_plan
 from nafnet_deploy.errors import ExportError, UsageError
 from nafnet_deploy.manifest import Bundle
+from tests.cli.conftest import snapshot
 
 ROOT = Path(__file__).parents[3]
 
@@ -47,6 +48,16 @@ def test_a_build_leaves_plan_and_sidecar_and_the_second_returns_at_once(
     table = json.loads(capsys.readouterr().out)
     assert (table["reused"], table["iterations"], table["gpus"]) == (True, 2, ["sm86"])
     assert table["plan_sha256"] == open_plan(tmp_path / f"{name}.engine").manifest.plan_sha256
+
+
+def test_the_manifest_of_a_bundle_is_never_replaced_by_that_of_its_plan(
+    small: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = snapshot(small.graph.parent)
+    arguments = ("build", small.graph, "--gpu", "sm86", "-o", small.graph.with_suffix(".engine"))
+    assert nafdeploy(monkeypatch, *arguments) == 2
+    assert "is the manifest of a bundle and would be replaced" in capsys.readouterr().err
+    assert snapshot(small.graph.parent) == before
 
 
 def test_a_plan_that_was_touched_or_made_otherwise_is_built_again(small: Bundle, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_folder_of_originals_is_never_written_into(inverting: Around, folder: 
         save(folder / name)
     before = snapshot(folder)
     for recursive in (True, False):
-        with pytest.raises(UsageError, match="a.png lies in the folder of the inputs"):
+        with pytest.raises(UsageError, match="lies in the folder of the inputs"):
             restore_folder(FolderPlan(folder, folder / "2020", recursive), inverting)
     assert snapshot(folder) == before
     result = restore_folder(FolderPlan(folder, folder / "2020", skip_existing=True), inverting)
