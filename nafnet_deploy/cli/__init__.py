@@ -32,7 +32,7 @@ from nafnet_deploy.cli.serve import serve
 from nafnet_deploy.cli.tile import tile
 from nafnet_deploy.cli.train import train
 from nafnet_deploy.cli.triton import triton
-from nafnet_deploy.errors import NafdeployError
+from nafnet_deploy.errors import NafdeployError, UsageError
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -99,6 +99,8 @@ def execute(arguments: list[str]) -> int:
             with redirect_stdout(sys.stderr):
                 app(args=["--help"], standalone_mode=False)
             return 2
+        if "" in arguments:  # of a shell variable that is not set; as a path it would be the current folder
+            raise UsageError("one of the arguments is empty.", "Check the variables on the command line.")
         code = app(args=[a for a in arguments if a != "--debug"], standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()

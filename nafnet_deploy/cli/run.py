@@ -37,8 +37,8 @@ def run(
     skip_existing: option.SkipExisting = False,
     workers: option.Workers = None,
     cluster: option.Cluster = None,
-    video_codec: option.VideoCodec = "h264",
-    crf: option.Crf = 18,
+    video_codec: option.VideoCodec = None,
+    crf: option.Crf = None,
     max_iters: option.MaxIters = None,
     until_delta: option.UntilDelta = None,
     budget_ms: option.BudgetMs = None,
@@ -53,7 +53,7 @@ def run(
     from nafnet_deploy.runtime.batch.jobs import Encoding
     from nafnet_deploy.runtime.batch.storage import FolderPlan
     from nafnet_deploy.runtime.cluster.run import ClusterPlan
-    from nafnet_deploy.runtime.files import target_suffix
+    from nafnet_deploy.runtime.files import default_target, target_suffix
     from nafnet_deploy.runtime.memory import parse_memory
     from nafnet_deploy.runtime.opening import Opening
     from nafnet_deploy.runtime.video import VIDEO_SUFFIXES
@@ -70,20 +70,27 @@ def run(
     clip = not folder and path.suffix.lower() in VIDEO_SUFFIXES
     if progressive and (right is not None or folder or clip):
         raise UsageError("--progressive takes one picture.", "Give a picture, or leave --progressive out.")
-    if progressive and ensemble:
-        raise UsageError("--progressive shows one view of the picture.", "Leave --ensemble out.")
-    if not folder:
-        for wrong, word in (
-            (recursive, "--recursive"),
-            (pattern is not None, "--pattern"),
-            (skip_existing, "--skip-existing"),
-            (workers is not None, "--workers"),
-            (json and not clip, "--json"),
-            (form is not None and clip, "--format"),
-            (jpeg_quality is not None and clip, "--jpeg-quality"),
-        ):
-            if wrong:
-                raise UsageError(f"{word} does not fit {source}, which is a file.", f"Leave {word} out.")
+    if right is not None and (folder or right.is_dir()):
+        raise UsageError("a stereo pair is two pictures.", "Give the pairs of folders one by one.")
+    single = not (folder or clip or progressive or right is not None)
+    for wrong, word, what in (
+        (recursive and not folder, "--recursive", "a file"),
+        (pattern is not None and not folder, "--pattern", "a file"),
+        (skip_existing and not folder, "--skip-existing", "a file"),
+        (workers is not None and not folder, "--workers", "a file"),
+        (json and not folder and not clip, "--json", "a picture"),
+        (form is not None and clip, "--format", "a clip"),
+        (jpeg_quality is not None and clip, "--jpeg-quality", "a clip"),
+        (video_codec is not None and not clip, "--video-codec", "no clip"),
+        (crf is not None and not clip, "--crf", "no clip"),
+        (memory is not None and not (single or folder), "--memory", "restored in memory alone"),
+        (progressive and ensemble, "--ensemble", "shown step by step"),
+        (progressive and until_delta is not None, "--until-delta", "shown step by step"),
+        (progressive and budget_ms is not None, "--budget-ms", "shown step by step"),
+        (progressive and quality is not None, "--quality", "shown step by step"),
+    ):
+        if wrong:
+            raise UsageError(f"{word} does not fit {source}, which is {what}.", f"Leave {word} out.")
     bundle = find_bundle(model)
     name, stereo = bundle.manifest.name, bundle.manifest.model.views == 2
     if stereo and right is None:
@@ -107,7 +114,8 @@ def run(
     opening = Opening(bundle, engine, wish, progressive, side, overlap, ensemble, limit, threads, trust_engine)
     encoding = Encoding(form, jpeg_quality)
     if cluster is not None:
-        result = out or source.rstrip("/") + "_restored"
+        remote = "://" in source
+        result = out or (source.rstrip("/") + "_restored" if remote else str(default_target(path)))
         run_folder(
             ClusterPlan(cluster, source, result, recursive, pattern, skip_existing, encoding, workers), opening, json
         )
@@ -120,11 +128,11 @@ def run(
         return
     with opening.open(say) as restorer:
         if clip:
-            run_clip(restorer, path, target, video_codec, crf, json)
+            run_clip(restorer, path, target, video_codec or "h264", 18 if crf is None else crf, json)
         elif progressive:
-            _stages(restorer, path, _default(path, target, form))
+            _stages(restorer, path, _default(path, target, form), jpeg_quality)
         elif right is not None:
-            _pair(restorer, path, right, target)
+            _pair(restorer, (path, right), target, form, jpeg_quality)
         else:
             _file(restorer, path, _default(path, target, form), jpeg_quality)
         if not progressive:
@@ -143,10 +151,17 @@ def _thought(restorer: Restorer, opening: Opening) -> str:
 
 def _default(source: Path, out: Path | None, form: str | None) -> Path:
     """The file or folder of the result."""
-    from nafnet_deploy.runtime.files import default_target
+    from nafnet_deploy.errors import UsageError
+    from nafnet_deploy.runtime.files import default_target, target_suffix
 
     target = default_target(source, form) if out is None else out
-    return target / default_target(source, form).name if target.is_dir() and not source.is_dir() else target
+    if source.is_dir():
+        return target
+    if target.is_dir():
+        return target / default_target(source, form).name
+    if form is not None and target_suffix(target, form) != target.suffix:
+        raise UsageError(f"{target} is not what --format {form} asks for.", "Leave one of them out.")
+    return target
 
 
 def _file(restorer: Restorer, source: Path, target: Path, quality: int | None) -> None:
@@ -160,26 +175,29 @@ def _file(restorer: Restorer, source: Path, target: Path, quality: int | None) -
     say(f"{source} -> {target}")
 
 
-def _stages(restorer: Restorer, source: Path, target: Path) -> None:
+def _stages(restorer: Restorer, source: Path, target: Path, quality: int | None) -> None:
     from nafnet_deploy.runtime.files import restore_stages
 
-    for stage, written in restore_stages(restorer, source, target):
+    for stage, written in restore_stages(restorer, source, target, quality):
         say(f"N = {stage.iteration}: {written}, changed the picture by {stage.change:.1e}")
 
 
-def _pair(restorer: Restorer, left: Path, right: Path, out: Path | None) -> None:
+def _pair(
+    restorer: Restorer, views: tuple[Path, Path], out: Path | None, form: str | None, quality: int | None
+) -> None:
     from nafnet_deploy.errors import UsageError
     from nafnet_deploy.runtime.files import default_target, restore_pair
 
     if out is not None and not out.is_dir():
         raise UsageError(f"{out} is not a folder, and a pair gives two pictures.", "Give an existing folder with -o.")
-    first, second = ((out or view.parent) / default_target(view).name for view in (left, right))
+    first, second = ((out or view.parent) / default_target(view, form).name for view in views)
     with progress() as bar:
-        task = bar.add_task(left.name, total=None)
+        task = bar.add_task(views[0].name, total=None)
         restore_pair(
             restorer,
-            (left, right),
+            views,
             (first, second),
             lambda done, total: bar.update(task, completed=done, total=total),
+            quality,
         )
-    say(f"{left}, {right} -> {first}, {second}")
+    say(f"{views[0]}, {views[1]} -> {first}, {second}")

@@ -103,5 +103,8 @@ Json = Annotated[
     bool, typer.Option("--json", help="A summary in JSON on stdout, of a folder or clip.", rich_help_panel=WRITING)
 ]
 
-VideoCodec = Annotated[str, typer.Option(help="h264 or hevc.", rich_help_panel=CLIPS)]
-Crf = Annotated[int, typer.Option(help="Constant rate factor: 0 loses nothing, 51 nearly all.", rich_help_panel=CLIPS)]
+VideoCodec = Annotated[str | None, typer.Option(help="h264 or hevc. (default: h264)", rich_help_panel=CLIPS)]
+Crf = Annotated[
+    int | None,
+    typer.Option(help="Constant rate factor: 0 loses nothing, 51 nearly all. (default: 18)", rich_help_panel=CLIPS),
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import typer
 
 from nafnet_deploy.cli.console import ENGINE_HELP, TRUST_HELP, say
@@ -26,7 +28,7 @@ def serve(
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
 ) -> None:
     """Serve a model over HTTP: POST a picture to /restore, or look at / with a browser."""
-    from nafnet_deploy.errors import MissingDependency
+    from nafnet_deploy.errors import ConfigError, MissingDependency
     from nafnet_deploy.released import find_bundle
 
     try:
@@ -35,6 +37,8 @@ def serve(
     except ImportError as error:
         raise MissingDependency(error.name or "fastapi", "serve", "to serve a model") from error
 
+    if not math.isfinite(max_pixels):
+        raise ConfigError(f"--max-pixels {max_pixels} is impossible.", "Give a number of megapixels.")
     settings = Settings(
         max_body=max_body * 2**20,
         max_pixels=int(max_pixels * 1e6),

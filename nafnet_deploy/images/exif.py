@@ -13,6 +13,7 @@ ORIENTATION = ExifTags.Base.Orientation
 TURNED = (5, 6, 7, 8)
 """Orientations that exchange height and width."""
 _HEADER = b"Exif\x00\x00"
+_WHOLE_NUMBERS = {3: "H", 4: "I"}  # types of the tag that are read; the standard asks for 3, writers differ
 # A TIFF file mixes its storage tags with these descriptive ones; only these survive into another file.
 _TIFF_TAGS = ("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "Copyright")
 
@@ -57,8 +58,9 @@ def _reset_orientation(block: bytes) -> bytes:
         directory = start + struct.unpack_from(order + "I", data, start + 4)[0]
         for i in range(struct.unpack_from(order + "H", data, directory)[0]):
             entry = directory + 2 + 12 * i
-            if struct.unpack_from(order + "HH", data, entry) == (ORIENTATION, 3):
-                struct.pack_into(order + "H", data, entry + 8, 1)
+            tag, kind = struct.unpack_from(order + "HH", data, entry)
+            if tag == ORIENTATION and kind in _WHOLE_NUMBERS:
+                struct.pack_into(order + _WHOLE_NUMBERS[kind], data, entry + 8, 1)
     except struct.error:  # a damaged block: Pillow could not have read an orientation from it either
         return block
     return bytes(data)

@@ -23,7 +23,8 @@ MAX_PIXELS = 2**28
 PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Suffixes by which a folder's pictures are found, lower case. A single file is judged by its content."""
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-_COMPRESSION = 259  # the TIFF tag
+_COMPRESSION, _PHOTOMETRIC = 259, 262  # the TIFF tags
+_KEY_SCALE = {"L;2": 85, "L;4": 17}  # of a transparent grey, which Pillow leaves as it was stored
 _opening = threading.Lock()
 
 
@@ -156,7 +157,11 @@ def _read(path: Path, image: ImageFile.ImageFile) -> Picture:
         samples = read_deep_colour(path, image)
     elif image.mode.startswith("I;16"):
         samples = np.asarray(image).astype(np.uint16)[..., None]
+        if image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0:  # type: ignore[attr-defined]
+            samples = 65535 - samples  # white is zero: Pillow turns that over in 8 bits only
     else:
+        if image.mode == "L" and isinstance(key, int) and image.tile:
+            image.info["transparency"] = key * _KEY_SCALE.get(str(image.tile[0].args), 1)
         plain = _plain_mode(image, icc)
         icc = None if image.mode == "CMYK" else icc
         samples = np.asarray(plain)
@@ -186,7 +191,7 @@ def _plain_mode(image: Image.Image, icc: bytes | None) -> Image.Image:
     """An 8-bit picture as L, LA, RGB or RGBA."""
     mode = image.mode
     if mode == "CMYK":
-        return _cmyk_to_rgb(image, icc)
+        return cmyk_to_rgb(image, icc)
     if mode == "1":
         image, mode = image.convert("L"), "L"
     has_alpha = image.has_transparency_data
@@ -210,7 +215,8 @@ def _plain_mode(image: Image.Image, icc: bytes | None) -> Image.Image:
     return image.convert(wanted)
 
 
-def _cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+def cmyk_to_rgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """CMYK as sRGB, through its profile where it has one that works."""
     if icc:
         try:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))

@@ -40,7 +40,7 @@ class Picture:
         if alpha is not None and alpha.shape != pixels.shape[:2]:
             size = (pixels.shape[1], pixels.shape[0])
             smooth = np.asarray(Image.fromarray(alpha.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
-            alpha = np.rint(smooth).astype(alpha.dtype)
+            alpha = (np.rint(smooth) if alpha.dtype.kind == "u" else smooth).astype(alpha.dtype)
         return dataclasses.replace(self, pixels=pixels, alpha=alpha)
 
 

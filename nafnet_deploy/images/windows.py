@@ -83,11 +83,18 @@ def open_rows(path: Path) -> Iterator[Rows]:
         if header.format not in _FORMATS:
             raise ImageError(f"{path} is a {header.format}, which is not read in parts.", "Convert it to PNG or TIFF.")
         whole = header.format == "WEBP" or bool(header.info.get("interlace") or header.info.get("progressive"))
-        turned = Image.Image.getexif(header).get(ORIENTATION, 1) in range(2, 9)
+        orientation = Image.Image.getexif(header).get(ORIENTATION, 1)
+        turned = orientation in range(2, 9)
+        opaque = header.format == "TIFF" and header.mode in ("RGB", "RGBX")
         exif, dpi, icc = upright_exif(header), dpi_of(header), header.info.get("icc_profile") or None
     try:
         image = pyvips.Image.new_from_file(str(path), access="random" if turned else "sequential", fail_on="truncated")
-        image = image.autorot() if turned else image
+        if opaque and image.bands == 4:  # the fourth channel is no transparency
+            image = image.extract_band(0, n=3)
+        if turned:
+            image = image.copy()
+            image.set_type(pyvips.GValue.gint_type, "orientation", orientation)  # libvips does not look for it in XMP
+            image = image.autorot()
     except pyvips.Error as error:
         raise _damaged(path, error) from error
     if image.format not in ("uchar", "ushort") or not 1 <= image.bands <= 4:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nafnet_deploy.errors import ImageError
+from nafnet_deploy.images.files import cmyk_to_rgb
 from nafnet_deploy.images.picture import Picture, to_samples, to_unit_range
 
 NOWHERE = Path("array")
 """Stands for the file of a picture that came from memory."""
 _FLOAT_LIMIT = 4.0
-_DIRECT_MODES = ("L", "LA", "RGB", "RGBA", "I;16")
+_DIRECT_MODES = ("L", "LA", "RGB", "RGBA")
 
 
 def picture_of(array: NDArray[Any]) -> Picture:
@@ -77,18 +78,24 @@ def array_of_image(image: Image.Image) -> NDArray[Any]:
         raise ImageError(
             f"a Pillow image with {image.mode} pixels has no known white.", "Give an array of uint16, or float 0 to 1."
         )
+    if image.mode.startswith("I;16"):
+        deep: NDArray[Any] = np.asarray(image).astype(np.uint16)
+        key = image.info.get("transparency")
+        return deep if key is None else np.stack([deep, (deep != key) * np.uint16(65535)], axis=2)
     if image.mode == "1":
         image = image.convert("L")
+    elif image.mode == "CMYK":
+        image = cmyk_to_rgb(image, image.info.get("icc_profile"))
     elif image.mode not in _DIRECT_MODES or "transparency" in image.info:
         grey = image.mode in ("L", "La")
         mode = ("LA" if grey else "RGBA") if image.has_transparency_data else "RGB"
         image = image.convert(mode)
-    samples: NDArray[Any] = np.asarray(image)
-    return samples.astype(np.uint16) if image.mode == "I;16" else samples
+    return np.asarray(image)
 
 
 def image_of(samples: NDArray[Any], like: Image.Image) -> Image.Image:
     """uint8 samples, or uint16 ones of a grey picture, as a Pillow image; profile, EXIF and resolution are `like`'s."""
     image = Image.fromarray(samples)
-    image.info = {key: value for key, value in like.info.items() if key in ("icc_profile", "exif", "dpi")}
+    kept = ("exif", "dpi") if like.mode == "CMYK" else ("icc_profile", "exif", "dpi")  # its profile is of CMYK
+    image.info = {key: value for key, value in like.info.items() if key in kept}
     return image

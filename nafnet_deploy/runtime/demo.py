@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from nafnet_deploy.errors import ImageError, MissingDependency
+from nafnet_deploy.errors import ConfigError, ImageError, MissingDependency
 from nafnet_deploy.metrics import psnr
 from nafnet_deploy.runtime.files import restore_file
 from nafnet_deploy.runtime.restorer import Restorer
@@ -44,9 +45,12 @@ def run_demo(restorer: Restorer, out: Path, sigma: float, seed: int = 0) -> Demo
         seed: of the noise.
 
     Raises:
+        ConfigError: an impossible `sigma`.
         MissingDependency: scikit-image, which brings the photograph, is not installed.
         ImageError: the folder cannot be written.
     """
+    if not 0 <= sigma < math.inf:
+        raise ConfigError(f"--sigma {sigma:g} is impossible.", "Use 0 or more.")
     clean = sample_photograph()
     rng = np.random.default_rng(seed)
     noisy = clean + rng.normal(scale=sigma, size=clean.shape)

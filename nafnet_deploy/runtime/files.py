@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +89,9 @@ def fault_of(restorer: Restorer) -> str:
     return next((outcome.fault for outcome in restorer.outcomes if outcome.fault), "")
 
 
-def restore_stages(restorer: Restorer, source: Path, target: Path) -> Iterator[tuple[Stage, Path]]:
+def restore_stages(
+    restorer: Restorer, source: Path, target: Path, quality: int | None = None
+) -> Iterator[tuple[Stage, Path]]:
     """Restores one picture and writes it after every iteration: `NAME_n1.png`, `NAME_n2.png`, ...
 
     Args:
@@ -105,17 +108,21 @@ def restore_stages(restorer: Restorer, source: Path, target: Path) -> Iterator[t
     for stage in progressive(restorer, picture.pixels):
         written = target.with_stem(f"{target.stem}_n{stage.iteration}")
         check_target(picture, written)
-        write_picture(picture.with_pixels(stage.pixels), written)
+        write_picture(picture.with_pixels(stage.pixels), written, quality)
         yield stage, written
 
 
 def restore_pair(
-    restorer: Restorer, sources: tuple[Path, Path], targets: tuple[Path, Path], on_tile: OnTile | None = None
+    restorer: Restorer,
+    sources: tuple[Path, Path],
+    targets: tuple[Path, Path],
+    on_tile: OnTile | None = None,
+    quality: int | None = None,
 ) -> None:
     """Restores both views of a stereo pair, left and right, into two files; each keeps its own nature.
 
     Raises:
-        UsageError: a target is its source, or both are the same file.
+        UsageError: a target is one of the sources, or both are the same file.
         ImageError: the views differ in size, a source cannot be read or a target cannot be written.
         ConfigError, EngineError: see `Restorer`.
         MachineError: memory ran out.
@@ -130,7 +137,7 @@ def restore_pair(
         )
     if targets[0] == targets[1]:
         raise UsageError(f"both views would be written to {targets[0]}.", "Give a folder with -o.")
-    for picture, target in zip(pictures, targets, strict=True):
+    for picture, target in itertools.product(pictures, targets):  # neither result may replace either view
         check_target(picture, target)
     both = np.concatenate([picture.pixels for picture in pictures], axis=2)
     try:
@@ -140,7 +147,7 @@ def restore_pair(
             f"the memory does not suffice for {sources[0]}.", "Use fewer rows at a time, e.g. --tile 64."
         ) from error
     for picture, target, view in zip(pictures, targets, np.split(restored, len(pictures), axis=2), strict=True):
-        write_picture(picture.with_pixels(np.ascontiguousarray(view)), target)
+        write_picture(picture.with_pixels(np.ascontiguousarray(view)), target, quality)
 
 
 def target_suffix(source: Path, form: str | None = None) -> str:

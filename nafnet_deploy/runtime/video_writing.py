@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CONTAINERS = {".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 """Suffixes of clips that can be written, and FFmpeg's names for them."""
 
+_RGB, _BT709 = 0, 1
+
 
 def converted(frame: VideoFrame, form: str, **target: Any) -> VideoFrame:
     """A frame in another pixel format. The quick way, the default, loses a level of brightness there and back."""
@@ -98,7 +100,7 @@ class Encoder:
             frame = converted(
                 av.VideoFrame.from_ndarray(pixels, form),
                 self._video.pix_fmt,
-                dst_colorspace=original.colorspace,
+                dst_colorspace=_matrix(original.colorspace),
                 dst_color_range=original.color_range,
             )
             frame.pts, frame.time_base = self._time(original), self._source.time_base
@@ -144,6 +146,7 @@ class Encoder:
             stream.codec_context.sample_aspect_ratio = self._source.sample_aspect_ratio
         for name in ("colorspace", "color_range", "color_primaries", "color_trc"):
             setattr(stream.codec_context, name, getattr(source, name))
+        stream.codec_context.colorspace = _matrix(source.colorspace)
         if (matrix := original.side_data.get(Type.DISPLAYMATRIX)) is not None:
             stream.set_display_matrix(struct.unpack("9i", bytes(matrix)))
 
@@ -180,3 +183,8 @@ class Encoder:
                 f"{self._target} cannot be written: {reason}.",
                 "Check the folder; a .mkv holds every kind of sound, an .mp4 does not.",
             ) from error
+
+
+def _matrix(colorspace: int) -> int:
+    """How luma and colour are made of RGB, as FFmpeg numbers it: that of the source, BT.709 of one that has no luma."""
+    return _BT709 if colorspace == _RGB else colorspace

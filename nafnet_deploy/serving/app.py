@@ -29,7 +29,7 @@ from nafnet_deploy.serving.formats import HEAD, MEDIA_TYPES, accepted, suffix_of
 from nafnet_deploy.serving.guard import Guard
 from nafnet_deploy.serving.metrics import Metrics
 from nafnet_deploy.serving.openapi import ANSWERS, BODY, REFUSALS
-from nafnet_deploy.serving.problems import Refused, problem, refused
+from nafnet_deploy.serving.problems import SEE, Refused, problem, refused
 from nafnet_deploy.serving.settings import Settings
 from nafnet_deploy.serving.upload import receive_picture
 from nafnet_deploy.serving.work import Gone, Workshop
@@ -107,7 +107,7 @@ def make_app(manifest: ModelManifest, workshop: Workshop, settings: Settings, me
         n = workshop.check_iterations(iters)
         folder = Path(tempfile.mkdtemp(dir=app.state.folder))
         try:
-            source = await receive_picture(request, folder)
+            source = await receive_picture(request, folder, ("iters",))
             with source.open("rb") as file:
                 own = suffix_of(file.read(HEAD))
             target = folder / f"answer{accepted(request.headers.get('accept', ''), own)}"
@@ -225,7 +225,7 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         words = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
-        return problem(Refused(422, words, "See /openapi.json."))
+        return problem(Refused(422, words, SEE))
 
     @app.exception_handler(ClientDisconnect)
     async def left(request: Request, error: ClientDisconnect) -> Response:

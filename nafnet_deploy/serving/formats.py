@@ -50,10 +50,14 @@ def accepted(accept: str, own: str) -> str:
             wishes.append((float(weight), media))
         except ValueError:
             continue
+    never = {media for quality, media in wishes if quality <= 0}
+    rest = [suffix for media, suffix in _SUFFIXES.items() if media not in never]
     for quality, media in sorted(wishes, key=lambda wish: -wish[0]):
         if quality <= 0:
             continue
-        if media in ("", "*/*", "image/*") or media == MEDIA_TYPES[own]:
+        if media in ("", "*/*", "image/*") and rest:
+            return own if MEDIA_TYPES[own] not in never else rest[0]
+        if media == MEDIA_TYPES[own]:
             return own
         if media in _SUFFIXES:
             return _SUFFIXES[media]

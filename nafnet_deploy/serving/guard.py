@@ -46,7 +46,8 @@ class Guard:
         try:
             if scope["method"] in ("GET", "HEAD"):
                 body.done = True
-                await self._app(scope, receive, answer)
+                # what answers GET answers HEAD: the server leaves the content out
+                await self._app({**scope, "method": "GET"}, receive, answer)
             else:
                 await self._admit(scope, body, answer)
         finally:

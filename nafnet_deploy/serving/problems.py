@@ -10,6 +10,9 @@ from starlette.exceptions import HTTPException
 
 from nafnet_deploy.errors import MachineError, NafdeployError, UsageError
 
+SEE = "See /openapi.json."
+"""What to do about errors of the framework."""
+
 
 class Refused(HTTPException):
     """A request that is turned down.
@@ -34,7 +37,7 @@ def problem(error: HTTPException) -> JSONResponse:
             "title": HTTPStatus(error.status_code).phrase,
             "status": error.status_code,
             "detail": error.detail,
-            "mend": getattr(error, "mend", ""),
+            "mend": getattr(error, "mend", SEE),
         },
         error.status_code,
         dict(error.headers) if error.headers else None,

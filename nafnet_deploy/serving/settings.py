@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.images.files import MAX_PIXELS
+
+MOST_WAIT = 60_000
+"""Longest wait for others of a batch (ms)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +51,11 @@ class Settings:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name == "wait_ms" else 1e-3
-            if isinstance(value, int | float) and not isinstance(value, bool) and not value >= least:
+            if isinstance(value, int | float) and not isinstance(value, bool) and not least <= value < math.inf:
                 option = field.name.replace("_", "-")
                 raise ConfigError(f"{option} {value} is impossible.", "Use a positive number.")
+        if self.wait_ms > MOST_WAIT:
+            raise ConfigError(f"wait-ms {self.wait_ms} is impossible.", f"Use {MOST_WAIT} or less.")
         if self.max_pixels > MAX_PIXELS:
             raise ConfigError(
                 f"max-pixels {self.max_pixels} is more than is ever opened.", f"Use {MAX_PIXELS} or less."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
@@ -15,20 +16,23 @@ _FORM = "multipart/form-data"
 _MAX_FIELDS = 16
 
 
-async def receive_picture(request: Request, folder: Path) -> Path:
+async def receive_picture(request: Request, folder: Path, known: Sequence[str] = ()) -> Path:
     """Writes the picture of a request into a folder.
 
     Args:
         request: the picture is its body, or the one file of its form.
         folder: exists, and belongs to this request.
+        known: parameters that the URL may have.
 
     Returns:
         The file `picture` in it.
 
     Raises:
-        Refused: no picture, a form that is damaged or holds none, or a body that is no file.
+        Refused: no picture, a form that is damaged or holds none or other fields, a body that is no file, or an
+            unknown parameter.
         HTTPException: what the form's parser or the guard have to say.
     """
+    _check_words("parameter", request.query_params.multi_items(), known)
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     path = folder / "picture"
     if kind == _FORM:
@@ -47,6 +51,7 @@ async def _from_form(request: Request, path: Path) -> None:
         found = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         if not found:
             raise Refused(422, "the form holds no file.", "Send: curl -F file=@photo.jpg")
+        _check_words("form field", [(name, "") for name, value in form.multi_items() if isinstance(value, str)], ())
         upload = found[0].file
 
         def copy() -> None:
@@ -55,3 +60,12 @@ async def _from_form(request: Request, path: Path) -> None:
                 shutil.copyfileobj(upload, file)
 
         await anyio.to_thread.run_sync(copy)
+
+
+def _check_words(kind: str, given: Sequence[tuple[str, str]], known: Sequence[str]) -> None:
+    """Refuses what would be passed over: an unknown name, or one that is given twice."""
+    names = [name for name, _ in given]
+    for name in names:
+        if name not in known or names.count(name) > 1:
+            what = "unknown" if name not in known else "given more than once"
+            raise Refused(422, f"the {kind} {name!r} is {what}.", "Ask for iterations with: /restore?iters=2")

@@ -164,6 +164,45 @@ def test_alpha_follows_an_enlarged_picture(tmp_path: Path) -> None:
     assert np.array_equal(larger.alpha, np.full((6, 10), 77))
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_the_grey_that_means_transparent_is_found_at_any_depth(tmp_path: Path, bits: int) -> None:
+    row = np.array([0, 1] * 4, np.uint8) * (2**bits - 1)  # black, and white, which is transparent
+    packed = np.packbits(((row[:, None] >> np.arange(bits)[::-1]) & 1).astype(np.uint8)).tobytes()
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    (tmp_path / "a.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 2, bits, 0, 0, 0, 0))
+        + chunk(b"tRNS", struct.pack(">H", 2**bits - 1))
+        + chunk(b"IDAT", zlib.compress((b"\0" + packed) * 2))
+        + chunk(b"IEND", b"")
+    )
+    picture = read_picture(tmp_path / "a.png")
+    assert picture.alpha is not None
+    assert picture.alpha.tolist() == [[255, 0] * 4] * 2
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_tiff_whose_white_is_zero_is_no_negative(tmp_path: Path, deep: bool) -> None:
+    samples = np.full((8, 8), 10, np.uint16 if deep else np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="miniswhite")
+    assert np.allclose(read_picture(tmp_path / "a.tif").pixels, 1 - 10 / (65535 if deep else 255))
+
+
+@pytest.mark.parametrize(("kind", "form"), [(3, "HH"), (4, "I")])
+def test_an_orientation_of_any_whole_number_is_reset(tmp_path: Path, kind: int, form: str) -> None:
+    value = struct.pack("<" + form, *([6, 0] if form == "HH" else [6]))
+    block = b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 1, 274, kind, 1) + value + struct.pack("<I", 0)
+    Image.new("RGB", (16, 8)).save(tmp_path / "a.jpg", exif=block)
+    picture = read_picture(tmp_path / "a.jpg")
+    assert picture.pixels.shape == (16, 8, 3)
+    write_picture(picture, tmp_path / "b.jpg")
+    with Image.open(tmp_path / "b.jpg") as back:
+        assert (back.size, back.getexif()[274]) == ((8, 16), 1)
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_applied_and_reset(tmp_path: Path, orientation: int, suffix: str) -> None:

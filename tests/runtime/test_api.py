@@ -16,6 +16,7 @@ from PIL import Image
 import nafnet_deploy
 from nafnet_deploy import Restorer
 from nafnet_deploy.errors import CheckpointError, ConfigError, EngineError, ImageError
+from tests.bundles import write_enlarging_bundle
 from tests.cli.conftest import photo
 
 RNG = np.random.default_rng(0)
@@ -84,6 +85,27 @@ def test_the_profile_of_an_image_stays(restorer: Restorer) -> None:
     image = Image.new("RGB", (8, 8))
     image.info |= {"icc_profile": b"profile", "dpi": (72, 72)}
     assert restorer(image).info == {"icc_profile": b"profile", "dpi": (72, 72)}
+
+
+def test_cmyk_goes_through_its_profile_and_leaves_it_behind(restorer: Restorer) -> None:
+    image = Image.new("CMYK", (8, 8), (10, 200, 30, 40))
+    image.info |= {"icc_profile": b"of CMYK", "dpi": (72, 72)}
+    restored = restorer(image)
+    assert (restored.mode, restored.info) == ("RGB", {"dpi": (72, 72)})
+
+
+def test_deep_grey_of_any_byte_order_stays_deep(restorer: Restorer) -> None:
+    little = Image.fromarray(np.full((8, 8), 40000, np.uint16))
+    big = Image.frombytes("I;16B", (8, 8), np.full((8, 8), 40000, ">u2").tobytes())
+    assert np.array_equal(np.asarray(restorer(big)), np.asarray(restorer(little)))
+
+
+def test_float_transparency_is_enlarged_without_rounding(tmp_path: Path) -> None:
+    write_enlarging_bundle(tmp_path / "x2.onnx", 2)
+    with Restorer.from_bundle(tmp_path / "x2.onnx", engine="onnxruntime") as enlarging:
+        restored = enlarging(np.full((4, 4, 4), 0.4, np.float32))
+    assert restored.shape == (8, 8, 4)
+    assert np.allclose(restored[..., 3], 0.4)
 
 
 def test_a_transparent_palette_keeps_its_transparency(restorer: Restorer) -> None:

@@ -46,6 +46,8 @@ SOURCES: dict[str, Callable[[Path], Path]] = {
     "16-bit TIFF": lambda folder: tiff(folder / "a.tif", noise(3, deep=True), tile=(64, 64)),
     "16-bit grey TIFF": lambda folder: tiff(folder / "a.tif", noise(deep=True), tile=(64, 64)),
     "alpha TIFF": lambda folder: tiff(folder / "a.tif", noise(4), extrasamples=["unassalpha"]),
+    "white is zero, 16 bits": lambda folder: inverse(folder / "a.tif", noise(deep=True)),
+    "padded TIFF": lambda folder: tiff(folder / "a.tif", noise(4), extrasamples=["unspecified"]),
     "BigTIFF": lambda folder: tiff(folder / "a.tif", noise(3), bigtiff=True, rowsperstrip=20),
     "LZW TIFF": lambda folder: pillow(folder / "a.tif", noise(3), compression="tiff_lzw"),
     "PNG": lambda folder: pillow(folder / "a.png", noise(3)),
@@ -54,6 +56,11 @@ SOURCES: dict[str, Callable[[Path], Path]] = {
     "grey and alpha PNG": lambda folder: pillow(folder / "a.png", noise(2)),
     "palette PNG": lambda folder: palette(folder / "a.png"),
 }
+
+
+def inverse(path: Path, samples: np.ndarray) -> Path:
+    tifffile.imwrite(path, samples, photometric="miniswhite", metadata=None)
+    return path
 
 
 def pillow(path: Path, samples: np.ndarray, **options: object) -> Path:
@@ -123,6 +130,16 @@ def test_profile_exif_resolution_and_orientation_are_kept(
         assert image.getexif()[271] == "maker"
         assert image.getexif().get_ifd(34665)[33434] == 0.5
         assert image.getexif().get(274, 1) == 1
+
+
+def test_an_orientation_that_xmp_alone_holds_is_applied(blur: Restorer, tmp_path: Path) -> None:
+    words = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:Description tiff:Orientation=\"6\"/></x:xmpmeta>"
+    Image.fromarray(noise(3)).save(tmp_path / "a.jpg", quality=100, subsampling=0, xmp=words)
+    restore_in_parts(blur, tmp_path / "a.jpg", tmp_path / "b.png")
+    restore_file(blur, tmp_path / "a.jpg", tmp_path / "whole.png")
+    got, whole = read_picture(tmp_path / "b.png"), read_picture(tmp_path / "whole.png")
+    assert got.pixels.shape == (*SHAPE[::-1], 3)
+    assert np.abs(got.pixels - whole.pixels).max() <= 3 / 255
 
 
 def test_a_picture_beyond_classic_tiff_becomes_a_bigtiff_with_tiles(

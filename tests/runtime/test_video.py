@@ -131,6 +131,26 @@ def test_the_colour_matrix_is_kept_and_colours_do_not_drift(same: Restorer, tmp_
         assert np.abs((old - new).mean(axis=(0, 1))).max() < 1
 
 
+def test_a_clip_stored_as_rgb_says_how_its_colours_are_made_now(same: Restorer, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        video = out.add_stream("libx264rgb", rate=25, options={"crf": "1"})
+        video.height, video.width, video.pix_fmt = SIDE, SIDE, "rgb24"
+        for number in range(3):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(picture(number), "rgb24")))
+        out.mux(video.encode(None))
+    restore_clip(same, tmp_path / "a.mkv", tmp_path / "b.mkv", crf=1)
+    with av.open(str(tmp_path / "b.mkv")) as clip:
+        frame = next(clip.decode(video=0))
+        assert (frame.format.name[:3], frame.colorspace) == ("yuv", 1)
+        # by the formula of BT.709, which the tag names, and not by a library that may pass over the tag
+        assert frame.color_range == 2, "full, as RGB is"
+        y, u, v = (part.mean() for part in np.split(frame.to_ndarray().ravel(), [SIDE**2, SIDE**2 * 5 // 4]))
+    red, blue = y + 1.5748 * (v - 128), y + 1.8556 * (u - 128)
+    wanted = picture(0).mean(axis=(0, 1))
+    assert abs(red - wanted[0]) < 2
+    assert abs(blue - wanted[2]) < 2
+
+
 @pytest.mark.parametrize(
     ("size", "pix_fmt", "expected"),
     [((45, 63), "yuv444p", "yuv444p"), ((64, 64), "yuv420p10le", "yuv420p10le"), ((64, 64), "yuv422p", "yuv422p")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -191,3 +192,11 @@ def test_stereo_networks_are_refused(tiny: Path) -> None:
     pair = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, model=stereo))
     with pytest.raises(ConfigError, match="stereo"):
         Workshop(pair, Settings(), Metrics())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"wait_ms": math.inf}, {"wait_ms": 1e9}, {"idle_seconds": math.nan}, {"max_body": 0}]
+)
+def test_limits_that_no_clock_can_keep_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="impossible"):
+        Settings(**wrong)

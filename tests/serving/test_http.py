@@ -47,6 +47,7 @@ def test_a_picture_comes_back_as_the_library_restores_it(server: Running, tiny: 
         ("bmp", "*/*", "image/png"),
         ("png", "image/webp;q=0.2, image/jpeg;q=0.9", "image/jpeg"),
         ("jpg", "text/html, image/png", "image/png"),
+        ("png", "image/png;q=0, */*", "image/jpeg"),
     ],
 )
 def test_the_answer_has_the_format_that_came_or_was_asked_for(
@@ -122,6 +123,8 @@ def test_what_an_operator_asks_for_is_there(server: Running) -> None:
         assert "image/png" in described["/restore"]["post"]["responses"]["200"]["content"]
         problem(client.get("/nothing"), 404)
         problem(client.get("/restore"), 405)
+        probe = client.head("/health")
+        assert (probe.status_code, probe.content) == (200, b"")
 
 
 @pytest.mark.parametrize(
@@ -130,6 +133,8 @@ def test_what_an_operator_asks_for_is_there(server: Running) -> None:
         ("?iters=4", None, ("4 iterations", "1 to 3")),
         ("?iters=0", None, ("0 iterations",)),
         ("?iters=many", None, ("iters", "integer")),
+        ("?iters=1&iters=2", None, ("iters", "more than once")),
+        ("?iters=1&n=2", None, ("'n' is unknown",)),
         ("", b"", ("empty",)),
         ("", b"%PDF-1.7 something else entirely", ("not a picture",)),
         ("", b"PK\x03\x04 a zip named .png", ("ZIP archive",)),
@@ -142,6 +147,11 @@ def test_what_cannot_be_restored_is_explained(
     if query and path == "/iterations":
         query, body, words = "", png[:200], ("damaged",)
     problem(httpx.post(server.url + path + query, content=png if body is None else body, timeout=60), 422, *words)
+
+
+def test_a_form_field_that_would_be_passed_over_is_refused(server: Running, png: bytes) -> None:
+    answer = httpx.post(f"{server.url}/restore", files={"file": png}, data={"iters": "1"}, timeout=60)
+    problem(answer, 422, "form field 'iters'")
 
 
 def test_a_format_that_is_not_written_is_not_pretended(server: Running, png: bytes) -> None:
