@@ -47,6 +47,8 @@ def calibrate(
     side: int = 256,
     seed: int = 0,
     on_picture: Callable[[int, int], None] = lambda done, total: None,
+    on_bad: Callable[[ImageError], None] = lambda error: None,
+    threads: int = 0,
 ) -> Calibration:
     """Runs all iterations on every picture of a folder and finds how early each could have stopped.
 
@@ -60,6 +62,8 @@ def calibrate(
         side: the middle of each picture is used, at most so many pixels high and wide.
         seed: of the noise.
         on_picture: told (pictures done, pictures in all).
+        on_bad: told why a picture is left out.
+        threads: what the engine was told; recorded.
 
     Raises:
         UsageError: a missing or empty folder, pairs that do not match, or no picture that can be read.
@@ -83,7 +87,9 @@ def calibrate(
     for done, (source, target) in enumerate(pairs, 1):
         try:
             degraded, wanted = _middle(read_picture(source).pixels, side), _middle(read_picture(target).pixels, side)
-        except ImageError:
+        except ImageError as error:
+            on_bad(error)
+            on_picture(done, len(pairs))
             continue
         if sigma is not None:
             level = np.float32(rng.uniform(*sigma) / 255)
@@ -110,7 +116,7 @@ def calibrate(
         part_ms=costs,
         points=points,
         stopping=dataclasses.replace(stopping, quality=recommend(points, blind)),
-        environment=read_environment(),
+        environment=read_environment(threads),
     )
 
 

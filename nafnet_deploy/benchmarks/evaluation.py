@@ -33,6 +33,7 @@ def evaluate(
     seed: int = 0,
     engine: str = "",
     on_picture: Callable[[int, int], None] = lambda done, total: None,
+    threads: int = 0,
 ) -> EvaluationReport:
     """Restores degraded pictures with every restorer and compares the results with the clean ones.
 
@@ -51,6 +52,7 @@ def evaluate(
         seed: of the noise; one generator draws it for all pictures that could be read, in their order.
         engine: the engine's own name, for the report.
         on_picture: told (pictures done, pictures in all).
+        threads: what the engines were told; recorded.
 
     Returns:
         The report; a picture that cannot be read, or is too small for SSIM, is in its `skipped` and not in its means.
@@ -105,7 +107,7 @@ def evaluate(
         iterations=tuple(restorers),
         pictures=tuple(scores),
         skipped=tuple(skipped),
-        environment=read_environment(),
+        environment=read_environment(threads),
     )
 
 

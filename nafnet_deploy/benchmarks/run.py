@@ -21,6 +21,7 @@ from nafnet_deploy.benchmarks.timing import time_interleaved
 from nafnet_deploy.engines.base import Engine, device_times
 from nafnet_deploy.environment import read_environment
 from nafnet_deploy.errors import UsageError
+from nafnet_deploy.images.padding import round_up
 from nafnet_deploy.manifest import ModelManifest
 from nafnet_deploy.parity.compare import EngineFactory, Progress, compare_pictures
 from nafnet_deploy.parity.inputs import natural_batch
@@ -77,9 +78,10 @@ def run_bench(
     if not engines or not iterations or min(*iterations, 1) < 1:
         raise UsageError("there is nothing to time.", "Give at least one engine and iterations of 1 or more.")
     arithmetic = {label: (precisions or {}).get(label, precision) for label in engines}
-    bench = _Bench(
-        arithmetic, prepare(scope, shape, manifest), natural_batch(shape, seed=0), runs, warmup, pause, rate, macs or {}
-    )
+    multiple = 1 if manifest is None else manifest.size_multiple
+    given = (*shape[:2], round_up(shape[2], multiple), round_up(shape[3], multiple))  # to the engine, end to end
+    batch = natural_batch(shape if scope == FORWARD else given, seed=0)
+    bench = _Bench(arithmetic, prepare(scope, shape, manifest), batch, runs, warmup, pause, rate, macs or {})
     limits = {name: limits_of(name) for name in dict.fromkeys(arithmetic.values())}
     environment = read_environment(threads)
     count = _counter(len(iterations) * len(engines) * (runs + warmup), on_progress)

@@ -39,7 +39,7 @@ def calibrate(
     from nafnet_deploy.benchmarks.calibration_store import store
     from nafnet_deploy.engines.registry import open_anytime
     from nafnet_deploy.engines.stopping import StopRule
-    from nafnet_deploy.errors import ConfigError, MissingDependency
+    from nafnet_deploy.errors import ConfigError, MissingDependency, NafdeployError
     from nafnet_deploy.manifest import open_bundle
 
     positive(threads, "--threads")
@@ -49,6 +49,7 @@ def calibrate(
         raise MissingDependency("matplotlib", "plots", "to draw the curve")
     bundle = open_bundle(model)
     rule = StopRule(positive(max_iters, "--max-iters") or bundle.manifest.iterations)
+    bad: list[NafdeployError] = []
     with open_anytime(engine, bundle, rule, threads=threads) as opened, progress() as bar:
         task = bar.add_task("calibrate", total=None)
         found = measure(
@@ -60,12 +61,17 @@ def calibrate(
             imgsz,
             seed,
             lambda done, total: bar.update(task, completed=done, total=total),
+            bad.append,
+            threads or 0,
         )
     if json_out:
         print(found.to_json(), end="")
     else:
         show(found.table())
-    if dry_run:
-        return
-    manifest, picture = store(found, bundle)
-    say(f"{manifest} now serves {QUALITY_WORDS}; the curve is in {picture}")
+    if not dry_run:
+        manifest, picture = store(found, bundle)
+        say(f"{manifest} now serves {QUALITY_WORDS}; the curve is in {picture}")
+    for error in bad:
+        say(f"left out: {error}")
+    if bad:
+        raise typer.Exit(2)

@@ -65,6 +65,7 @@ def evaluate(
             seed,
             ", ".join(dict.fromkeys(opened.name for opened in engines.values())),
             lambda done, total: bar.update(task, completed=done, total=total),
+            threads or 0,
         )
     if json_out:
         print(report.to_json(), end="")

@@ -161,6 +161,8 @@ def all_in_one(folder: Path, split: str, tasks: Sequence[str], scale: int) -> Fo
             f"{root} lacks {lacks}.",
             "Layout all-in-one reads them; put the data there, or choose other tasks with data.tasks.",
         )
+    if tasks:  # they are learned in the order in which they were named
+        sources.sort(key=lambda source: tasks.index(source.task))
     return Found(tuple(sources), tuple(place for _, place, _ in missing))
 
 
@@ -170,7 +172,7 @@ def cdd_11(folder: Path, split: str, tasks: Sequence[str], scale: int) -> Found:
     _known(tasks, CDD_11)
     part = folder / ("train" if split == "train" else "test")
     root = part if part.is_dir() else folder
-    wanted = [name for name in CDD_11 if not tasks or name in tasks]
+    wanted = list(dict.fromkeys(tasks)) or list(CDD_11)
     absent = [name for name in ("clear", *wanted) if not (root / name).is_dir()]
     if absent:
         raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -133,6 +134,8 @@ def degrade_folder(
             continue
         try:
             written[job.split] += _write(picture, job, config, out)
+            if config.overwrite:
+                _remove_further_versions(job, config, out, set(targets))
         except NafdeployError as error:
             if is_of_the_disk(error):
                 raise
@@ -235,6 +238,17 @@ def _write(picture: Picture, job: _Job, config: SynthesisConfig, out: Path) -> i
                 write_picture(picture, part)
             first = first or part
     return len(versions)
+
+
+def _remove_further_versions(job: _Job, config: SynthesisConfig, out: Path, ours: set[Path]) -> None:
+    """Removes the versions that an earlier run made beyond those of this one: they are of other settings."""
+    for version in itertools.count(config.versions + 1):
+        wider = dataclasses.replace(config, versions=version)
+        stale = [path for path in job.versions(wider, out)[-1] if path is not None and path not in ours]
+        if not any(path.exists() for path in stale):
+            return
+        for path in stale:
+            path.unlink(missing_ok=True)
 
 
 def _degraded(picture: Picture, degradation: Degradation, rng: np.random.Generator) -> Picture:

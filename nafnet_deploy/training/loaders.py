@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,21 @@ def make_loaders(recipe: Recipe, config: ModelConfig, trainer: pl.Trainer, on_no
         on_note: told in a line what is left out, and how many pictures there are.
 
     Raises:
-        ConfigError: pictures that are missing, do not fit the network, or are all too small.
+        ConfigError: pictures that are missing, do not fit the network, are all too small, or too few for the processes.
     """
     data, validation = recipe.data, recipe.validation
     processes = trainer.world_size
     train_pairs, val_pairs = _find_both(recipe, config, on_note)
     crops = large_enough(train_pairs, data.crop * config.scale, on_note)
     whole = large_enough(val_pairs, max(config.size_multiple * config.scale, SSIM_WINDOW), on_note)
+    shown = _spread(whole, validation.pictures or len(whole))
+    if len(shown) < processes:
+        raise ConfigError(
+            f"{len(shown)} validation pictures do not suffice for {processes} processes.",
+            "Give more with data.val or validation.pictures, or fewer machine.devices.",
+        )
     per_epoch = min(validation.every, recipe.schedule.steps) * data.batch
-    on_note(f"{len(crops)} training pictures, {len(whole[: validation.pictures or None])} for validation")
+    on_note(f"{len(crops)} training pictures, {len(shown)} for validation")
     train = CropDataset(
         PictureBank(crops, data.cache, config.scale),
         recipe.degradation,
@@ -49,7 +56,7 @@ def make_loaders(recipe: Recipe, config: ModelConfig, trainer: pl.Trainer, on_no
         data.told if config.expert else 0.0,
     )
     measured = ValidationDataset(
-        PictureBank(whole[: validation.pictures or None], data.cache, config.scale),
+        PictureBank(shown, data.cache, config.scale),
         validation.degradation or recipe.degradation,
         validation.crop,
         recipe.seed,
@@ -82,3 +89,14 @@ def _find_both(recipe: Recipe, config: ModelConfig, on_note: Callable[[str], Non
         messages, mends = (dict.fromkeys(getattr(e, part) for e in errors) for part in ("message", "mend"))
         raise ConfigError(" ".join(messages), " ".join(mends))
     return found[0], found[1]
+
+
+def _spread(pairs: list[Pair], count: int) -> list[Pair]:
+    """The first pictures of each task in turn, in the order of the tasks and names."""
+    places: Counter[str] = Counter()
+    ranks = []
+    for pair in pairs:
+        ranks.append(places[pair.task])
+        places[pair.task] += 1
+    chosen = sorted(range(len(pairs)), key=lambda i: (ranks[i], i))[:count]
+    return [pairs[i] for i in sorted(chosen)]

@@ -54,6 +54,12 @@ class RestorationModule(pl.LightningModule):
         schedule = LambdaLR(optimizer, lambda step: learning_rate(self.recipe, step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_train_start(self) -> None:
+        """A resumed optimiser comes with the settings of its state; the recipe's hold."""
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["weight_decay"] = self.recipe.optimizer.weight_decay
+
     def on_train_batch_start(self, batch: Example, batch_idx: int) -> None:
         """Dropout, too, depends on the seed and the place in the run alone, so that a resumed run draws the same."""
         part = batch_idx % self.recipe.optimizer.accumulate

@@ -101,7 +101,7 @@ class ValidationConfig:
     crop: int = 0
     """Side of the square cut from the middle of each validation picture (pixels); 0 takes it whole."""
     pictures: int = 0
-    """How many validation pictures, the first in name order; 0 takes all."""
+    """How many validation pictures, the first in name order, of several tasks alike; 0 takes all."""
     samples: int = 2
     """How many of them TensorBoard shows."""
     patience: int = 0
@@ -167,15 +167,21 @@ class Recipe:
         need(0 <= plan.progressive <= 1, "schedule.progressive", "it must lie in [0, 1]")
         need(min(plan.supervision) >= 0 and plan.supervision[1] > 0, "schedule.supervision", "give 0 or more, above 0")
         need(plan.never_worse >= 0, "schedule.never_worse", "give 0 or more")
+        need(self.seed >= 0, "seed", "it must be 0 or more")
+        need(optimizer.weight_decay >= 0 and optimizer.clip >= 0, "optimizer", "give 0 or more for weight_decay, clip")
         need(0 <= optimizer.ema < 1, "optimizer.ema", "it must lie in [0, 1)")
         need(optimizer.precision in PRECISIONS, "optimizer.precision", f"choose from {', '.join(PRECISIONS)}")
-        need(optimizer.accumulate >= 1 and processes >= 1, "optimizer.accumulate", "it must be 1 or more")
+        need(optimizer.accumulate >= 1, "optimizer.accumulate", "it must be 1 or more")
+        need(min(self.machine.devices, self.machine.nodes) >= 1, "machine", "devices and nodes must be 1 or more")
         need(
             data.batch % (optimizer.accumulate * processes) == 0,
             "data.batch",
             f"it must divide by optimizer.accumulate x processes, {optimizer.accumulate} x {processes}",
         )
         need(validation.every >= 1, "validation.every", "it must be 1 or more")
+        counts = ("crop", "pictures", "samples", "patience", "keep_every")
+        for name in counts:
+            need(getattr(validation, name) >= 0, f"validation.{name}", "it must be 0 or more")
         whole = plan.steps <= validation.every or plan.steps % validation.every == 0
         need(whole, "schedule.steps", f"use a multiple of {validation.every}, validation.every, or less than that")
         kept = validation.keep_every % validation.every == 0

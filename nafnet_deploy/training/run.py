@@ -81,6 +81,18 @@ class _Resumable(RestorationModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seconds = checkpoint["nafdeploy"]["seconds"]
+        # A state is written at the end of an epoch. It stays at its end where the epochs are longer or shorter now.
+        plan, every = self.recipe.schedule, self.recipe.validation.every
+        counts = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        for name in counts:
+            counts[name] = min(every, plan.steps) * self.recipe.optimizer.accumulate
+
+
+class _Patience(EarlyStopping):
+    """Stops after so many validations without a better score; a resumed run may have another patience."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 def _fit(trainer: pl.Trainer, module: RestorationModule, loaders: Loaders, state: Path | None) -> None:
@@ -112,7 +124,9 @@ def _trainer(
         callbacks.append(EMAWeightAveraging(decay=optimizer.ema))
     if validation.patience:
         n = min(recipe.iterations or preset(recipe.preset).config.iterations, recipe.schedule.iterations)
-        callbacks.append(EarlyStopping(f"psnr/n{n}", mode="max", patience=validation.patience))
+        # asked when the validation ends: before its state is written, and not again when a state is resumed
+        settings: dict[str, Any] = {"mode": "max", "patience": validation.patience, "check_on_train_epoch_end": False}
+        callbacks.append(_Patience(f"psnr/n{n}", **settings))
     processes = machine.devices * machine.nodes
     try:
         trainer = pl.Trainer(
@@ -157,7 +171,8 @@ def _check_state(path: Path, recipe: Recipe, on_note: Callable[[str], None]) -> 
     if not path.is_file():
         raise CheckpointError(f"there is no {path.name} in {path.parent} to resume.", "Start without --resume.")
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)["nafdeploy"]["recipe"]
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        saved, step = state["nafdeploy"]["recipe"], state["global_step"]
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path} is damaged.", "Start anew without --resume in another folder.") from error
     wanted = recipe.portable().to_dict()
@@ -167,6 +182,11 @@ def _check_state(path: Path, recipe: Recipe, on_note: Callable[[str], None]) -> 
         raise ConfigError(
             f"the state in {path.parent} belongs to another recipe ({', '.join(changed)} differ).",
             "Resume with its own network, seed and batch, or start anew with another -o.",
+        )
+    if step % (every := recipe.validation.every) and step < recipe.schedule.steps:
+        raise ConfigError(
+            f"the state in {path.parent} stands at step {step}, where validation.every = {every} has no validation.",
+            f"Use a validation.every of which {step} is a multiple.",
         )
     if changed:
         on_note(f"the recipe has changed since the state was written: {', '.join(changed)}")

@@ -171,6 +171,19 @@ def test_calibration_makes_quality_work_and_draws_the_curve(
     assert costs["fast"] <= costs["balanced"] <= costs["best"] == 5
 
 
+def test_a_picture_that_cannot_be_read_is_named_by_calibrate(command: Command, split: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "clean"
+    folder.mkdir()
+    photo(folder / "a.png")
+    (folder / "bad.png").write_text("text")
+    done = command("calibrate", folder, "-m", split, "--sigma", "5", "50", "--json", "--threads", "1")
+    assert done.code == 2
+    assert "bad.png" in done.err
+    found = json.loads(done.out)
+    assert (found["pictures"], found["environment"]["threads"]) == (1, 1)
+    assert json.loads(split.read_text())["stopping"]["source"] == "1 pictures of clean"
+
+
 def test_a_dry_calibration_changes_nothing(command: Command, split: Path, picture: Path) -> None:
     before = snapshot(split.parent)
     done = command("calibrate", picture.parent, "-m", split, "--dry-run")

@@ -277,3 +277,12 @@ def test_every_type_knows_its_ranges() -> None:
 def test_impossible_settings_are_named(fields: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         SynthesisConfig(**fields)
+
+
+def test_further_versions_of_an_earlier_run_are_removed(clean: Path, tmp_path: Path) -> None:
+    out, one = tmp_path / "out", dataclasses.replace(PAIRS, versions=1, overwrite=True, val_share=0.0)
+    degrade_folder(clean, out, dataclasses.replace(one, versions=3))
+    degrade_folder(clean, out, one)
+    fresh = tmp_path / "fresh"
+    degrade_folder(clean, fresh, one)
+    assert snapshot(out) == snapshot(fresh)

@@ -15,6 +15,9 @@ from nafnet_deploy import presets
 from nafnet_deploy.checkpoints.store import load_checkpoint
 from nafnet_deploy.cli import execute
 from nafnet_deploy.data.layouts import CDD_11
+from nafnet_deploy.data.pairs import Pair
+from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.training.loaders import _spread
 from nafnet_deploy.training.recipe import read_recipe
 from nafnet_deploy.training.run import train
 from tests.data.folders import photo
@@ -97,6 +100,26 @@ def test_cdd_11_starts_with_one_clear_folder_for_eleven_degradations(tmp_path: P
     changes = ("preset=aio", f"data.train={tmp_path}", f"data.val={tmp_path}", "loss.perceptual=0", *QUICK)
     train(read_recipe(Path("training/cdd-11.toml"), changes), tmp_path / "run", on_note=notes.append)
     assert "11 training pictures, 11 for validation" in notes
+
+
+def test_validation_pictures_are_of_every_task(tmp_path: Path) -> None:
+    pairs = [Pair(tmp_path / f"{task}{i}.png", task=task) for task in ("a", "b") for i in range(4)]
+    pairs.append(Pair(tmp_path / "c.png", task="c"))
+    assert [p.clean.stem for p in _spread(pairs, 5)] == ["a0", "a1", "b0", "b1", "c"]
+    assert _spread(pairs, 2) == [pairs[0], pairs[4]]
+    assert _spread(pairs, 99) == pairs
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("seed=-1", "optimizer.weight_decay=-1.0", "optimizer.clip=-1.0", "machine.devices=0", "machine.nodes=0"),
+        *(f"validation.{name}=-1" for name in ("crop", "pictures", "samples", "patience", "keep_every")),
+    ],
+)
+def test_impossible_values_are_refused_before_anything_starts(change: str) -> None:
+    with pytest.raises(ConfigError, match=change.split("=")[0].split(".")[0]):
+        read_recipe(Path("training/denoising.toml"), [change])
 
 
 @pytest.mark.parametrize(

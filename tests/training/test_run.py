@@ -143,6 +143,64 @@ def test_training_stops_early_and_keeps_what_was_asked_for(pictures: Path, tmp_p
     assert not (tmp_path / "step-0000002.safetensors").exists()
 
 
+def stopped(recipe: Recipe, out: Path, after: int) -> None:
+    """Ends a run by Ctrl-C after so many steps."""
+
+    def stop(progress: Progress) -> None:
+        if progress.step == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, out, on_progress=stop)
+
+
+def test_a_run_that_stops_early_resumes_with_the_patience_of_its_recipe(pictures: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(pictures, steps=12, every=2)
+    recipe = dataclasses.replace(
+        recipe,
+        schedule=dataclasses.replace(recipe.schedule, lr=1e-12, lr_min=0.0),
+        validation=dataclasses.replace(recipe.validation, patience=3),
+        optimizer=dataclasses.replace(recipe.optimizer, ema=0.0),
+    )
+    stopped(recipe, tmp_path, 5)  # after validations at 2 (the best) and 4
+    steps: list[int] = []
+    train(recipe, tmp_path, resume=True, on_progress=lambda p: steps.append(p.step))
+    assert (steps[0], max(steps)) == (5, 8), "validations at 6 and 8 were the second and third without a better score"
+    longer = dataclasses.replace(recipe, validation=dataclasses.replace(recipe.validation, patience=10))
+    steps.clear()
+    train(longer, tmp_path, resume=True, on_progress=lambda p: steps.append(p.step))
+    assert max(steps) == 12
+
+
+@pytest.mark.parametrize("change", [{"accumulate": 2}, {"every": 4}])
+def test_epochs_of_another_length_are_validated_to_the_end(
+    pictures: Path, tmp_path: Path, change: dict[str, int]
+) -> None:
+    recipe = recipe_for(pictures, steps=8, every=2)
+    recipe = dataclasses.replace(recipe, optimizer=dataclasses.replace(recipe.optimizer, ema=0.0, weight_decay=0.1))
+    stopped(recipe, tmp_path, 5)  # the state is of step 4
+    optimizer = dataclasses.replace(recipe.optimizer, accumulate=change.get("accumulate", 1), weight_decay=0.2)
+    validation = dataclasses.replace(recipe.validation, every=change.get("every", 2))
+    recipe = dataclasses.replace(recipe, optimizer=optimizer, validation=validation)
+    validated: list[int] = []
+    train(recipe, tmp_path, resume=True, on_progress=lambda p: validated.append(p.step) if p.scores else None)
+    assert validated == ([8] if "every" in change else [6, 8])
+    state = torch.load(tmp_path / "last.state", weights_only=True)
+    assert state["global_step"] == 8
+    weights = {k.removeprefix("network."): v for k, v in state["state_dict"].items()}
+    last = load_checkpoint(tmp_path / "last.safetensors")
+    assert all(torch.equal(weights[k], v) for k, v in last.weights.items())
+    assert {g["weight_decay"] for g in state["optimizer_states"][0]["param_groups"]} == {0.2}
+
+
+def test_a_state_between_two_validations_is_refused(pictures: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(pictures, steps=12, every=2)
+    stopped(recipe, tmp_path, 7)
+    recipe = dataclasses.replace(recipe, validation=dataclasses.replace(recipe.validation, every=4))
+    with pytest.raises(ConfigError, match="stands at step 6"):
+        train(recipe, tmp_path, resume=True)
+
+
 def test_tensorboard_holds_scalars_and_sample_pictures(pictures: Path, tmp_path: Path) -> None:
     train(recipe_for(pictures), tmp_path)
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
