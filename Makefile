@@ -60,4 +60,4 @@ family: venv
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/family.py
 
 clean:
-	rm -rf $(VENV) demo dist runs
+	rm -rf $(VENV) demo dist

@@ -43,7 +43,7 @@ def load_model(reference: str | Path, seed: int | None = None) -> Checkpoint:
         return load_checkpoint(path)
     if path.suffix in CHECKPOINT_SUFFIXES:
         return load_official(path)
-    if path.suffix == ".onnx":
+    if path.suffix in (".onnx", ".json"):
         raise CheckpointError(f"{text} is an exported graph; weights are needed here.", "Give its checkpoint.")
     raise CheckpointError(
         f"there is no model {text!r}.",

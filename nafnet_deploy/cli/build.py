@@ -32,7 +32,9 @@ def build(
     timing_cache: str | None = typer.Option(None, help="File that keeps TensorRT's timings from build to build."),
     iters: int | None = typer.Option(None, help="Reasoning iterations N in the plan. (default: the model's)"),
     recipe: Path | None = typer.Option(None, help="TOML recipe, e.g. engines/rtx-3090.toml; options win over it."),
-    out: str | None = typer.Option(None, "-o", "--out", help="Folder, or a name ending with .engine. [engines]"),
+    out: str | None = typer.Option(
+        None, "-o", "--out", help="Folder, or a name ending with .engine. (default: engines)"
+    ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be built and stop."),
     json_out: bool = typer.Option(False, "--json", help="Print the plan's manifest as JSON on stdout."),
 ) -> None:

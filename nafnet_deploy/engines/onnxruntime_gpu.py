@@ -12,6 +12,7 @@ import importlib.util
 import io
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import onnxruntime as ort
@@ -20,6 +21,7 @@ from nafnet_deploy.engines.build import cache_folder
 from nafnet_deploy.engines.onnxruntime import TINY_GRAPH, OnnxRuntimeEngine
 from nafnet_deploy.engines.probe import fault_of
 from nafnet_deploy.errors import EngineError, MachineError
+from nafnet_deploy.manifest import sha256_of_bytes
 
 REINSTALL = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'nafnet-deploy[gpu]'"
 """onnxruntime and onnxruntime-gpu overwrite each other's files, so the first must go before the second comes."""
@@ -79,10 +81,10 @@ class OnnxRuntimeCuda(OnnxRuntimeEngine):
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         if hasattr(ort, "preload_dlls"):  # 1.21: finds the CUDA and cuDNN wheels
             ort.preload_dlls()
-        return ort.InferenceSession(graph, options, providers=[(cls.provider, cls._options())], enable_fallback=0)
+        return ort.InferenceSession(graph, options, providers=[(cls.provider, cls._options(graph))], enable_fallback=0)
 
     @classmethod
-    def _options(cls) -> dict[str, str]:
+    def _options(cls, graph: str | bytes) -> dict[str, str]:
         # TF32 keeps 10 of 23 bits of an FP32 graph's mantissas, by default and without a word.
         return {"use_tf32": "0"}
 
@@ -101,11 +103,13 @@ class OnnxRuntimeTensorRT(OnnxRuntimeCuda):
         return super()._session(graph, options)
 
     @classmethod
-    def _options(cls) -> dict[str, str]:
-        return {
-            "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": str(cache_folder().with_name("onnxruntime-tensorrt")),
-        }
+    def _options(cls, graph: str | bytes) -> dict[str, str]:
+        # a folder for each graph: the provider's own names of plans do not tell weights apart
+        content = graph if isinstance(graph, bytes) else Path(graph).read_bytes()
+        folder = cache_folder().with_name("onnxruntime-tensorrt") / sha256_of_bytes(content)[:16]
+        with contextlib.suppress(OSError):  # without a cache it builds every time
+            folder.mkdir(parents=True, exist_ok=True)
+        return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
 
 
 class OnnxRuntimeRtx(OnnxRuntimeCuda):

@@ -13,7 +13,7 @@ import pytest
 
 from nafnet_deploy.config import ATTENTIONS, GATES, ModelConfig
 from nafnet_deploy.models.registry import build, count_parameters
-from nafnet_deploy.released import released_models
+from nafnet_deploy.released import find_bundle, released_models
 
 ROOT = Path(__file__).parents[2] / "benchmarks"
 TRAININGS: dict[str, ModelConfig] = runpy.run_path(str(ROOT / "short_trainings.py"))["configurations"]()
@@ -40,6 +40,15 @@ def test_a_short_training_beats_its_start_and_the_unchanged_input(name: str) -> 
     assert row["trained"] > row["unchanged"]
     assert row["without_gradient"] == []
     assert row["parameters"] == count_parameters(build(TRAININGS[name])), "run: python benchmarks/short_trainings.py"
+
+
+@pytest.mark.parametrize("name", ["denoise-light", "deblur-light", "restore-light"])
+def test_evaluations_are_of_the_graphs_in_the_package(name: str) -> None:
+    graph = find_bundle(name).manifest.graph_sha256
+    found = sorted((ROOT / "results").glob(f"eval-{name}-*.json"))
+    assert found
+    for path in found:
+        assert result(path.name)["graph_sha256"] == graph, f"measure {path.name} again: nafdeploy eval {name} ..."
 
 
 def test_designs_of_the_ablation_are_those_of_its_table_and_had_the_same_budget() -> None:

@@ -196,3 +196,16 @@ def test_a_provider_gives_the_cpus_picture(make_model: MakeModel, make_bundle: M
     with open_engine(name, bundle) as engine:
         assert engine.name == name.replace("-", " ", 1)
         assert abs(restore_batch(engine, batch) - wanted).max() < 2e-5
+
+
+def test_plans_of_the_provider_are_kept_apart_by_what_is_in_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAFDEPLOY_CACHE", str(tmp_path / "plans"))
+    (tmp_path / "a.onnx").write_bytes(b"weights")
+    folders = [
+        Path(OnnxRuntimeTensorRT._options(graph)["trt_engine_cache_path"])
+        for graph in (str(tmp_path / "a.onnx"), b"weights", b"others")
+    ]
+    assert folders[0] == folders[1] != folders[2]
+    assert all(folder.is_relative_to(tmp_path) for folder in folders)
