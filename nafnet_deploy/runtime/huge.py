@@ -144,10 +144,10 @@ def _plan(restorer: Restorer, rows: Rows) -> TilePlan:
     smallest = restorer.plan(height, width, least)
     found = next((plan for plan in plans if _bytes(restorer, rows, plan) <= allowed - resident), None)
     if found is None:
-        needed = resident + _bytes(restorer, rows, smallest)
+        needed = -(-(resident + _bytes(restorer, rows, smallest)) // 10**6)
         raise ConfigError(
             f"{allowed / 1e6:.0f} MB of memory do not suffice for {rows.nature.source} ({width}x{height}).",
-            f"At least {-(-needed // 10**6)} MB are needed: --memory {-(-needed // 10**6)}MB.",
+            f"At least {needed} MB are needed: --memory {needed}MB, for each of several --workers.",
         )
     return found
 
