@@ -84,10 +84,10 @@ def run(
         (video_codec is not None and not clip, "--video-codec", "no clip"),
         (crf is not None and not clip, "--crf", "no clip"),
         (memory is not None and not (single or folder), "--memory", "restored in memory alone"),
-        (progressive and ensemble, "--ensemble", "shown step by step"),
-        (progressive and until_delta is not None, "--until-delta", "shown step by step"),
-        (progressive and budget_ms is not None, "--budget-ms", "shown step by step"),
-        (progressive and quality is not None, "--quality", "shown step by step"),
+        (progressive and ensemble, "--ensemble", "shown step by step by --progressive"),
+        (progressive and until_delta is not None, "--until-delta", "shown step by step by --progressive"),
+        (progressive and budget_ms is not None, "--budget-ms", "shown step by step by --progressive"),
+        (progressive and quality is not None, "--quality", "shown step by step by --progressive"),
     ):
         if wrong:
             raise UsageError(f"{word} does not fit {source}, which is {what}.", f"Leave {word} out.")
