@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -120,6 +119,8 @@ def degrade_folder(
     refuse_existing([target for target in targets if target.exists()], config.overwrite)
     if config.create_paired:
         _refuse_leaks(jobs, out)
+        if config.overwrite:
+            _refuse_further_versions(jobs, config, out, set(targets))
     for folder in folders:
         make_folder(folder)
     written, failed = dict.fromkeys([job.split for job in jobs], 0), []
@@ -134,8 +135,6 @@ def degrade_folder(
             continue
         try:
             written[job.split] += _write(picture, job, config, out)
-            if config.overwrite:
-                _remove_further_versions(job, config, out, set(targets))
         except NafdeployError as error:
             if is_of_the_disk(error):
                 raise
@@ -240,15 +239,16 @@ def _write(picture: Picture, job: _Job, config: SynthesisConfig, out: Path) -> i
     return len(versions)
 
 
-def _remove_further_versions(job: _Job, config: SynthesisConfig, out: Path, ours: set[Path]) -> None:
-    """Removes the versions that an earlier run made beyond those of this one: they are of other settings."""
-    for version in itertools.count(config.versions + 1):
-        wider = dataclasses.replace(config, versions=version)
-        stale = [path for path in job.versions(wider, out)[-1] if path is not None and path not in ours]
-        if not any(path.exists() for path in stale):
-            return
-        for path in stale:
-            path.unlink(missing_ok=True)
+def _refuse_further_versions(jobs: list[_Job], config: SynthesisConfig, out: Path, ours: set[Path]) -> None:
+    """Refuses pairs of which an earlier run left more versions than this one replaces: they are of other settings."""
+    wider = dataclasses.replace(config, versions=config.versions + 1)
+    for job in jobs:
+        for path in job.versions(wider, out)[-1]:
+            if path is not None and path not in ours and path.exists():
+                raise UsageError(
+                    f"{path} looks like a version of {job.name} that this run would not replace.",
+                    f"Remove it, ask for more --versions, or empty {out} first.",
+                )
 
 
 def _degraded(picture: Picture, degradation: Degradation, rng: np.random.Generator) -> Picture:

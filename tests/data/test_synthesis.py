@@ -279,10 +279,11 @@ def test_impossible_settings_are_named(fields: dict, words: str) -> None:
         SynthesisConfig(**fields)
 
 
-def test_further_versions_of_an_earlier_run_are_removed(clean: Path, tmp_path: Path) -> None:
+def test_further_versions_of_an_earlier_run_are_named_and_nothing_is_removed(clean: Path, tmp_path: Path) -> None:
     out, one = tmp_path / "out", dataclasses.replace(PAIRS, versions=1, overwrite=True, val_share=0.0)
     degrade_folder(clean, out, dataclasses.replace(one, versions=3))
-    degrade_folder(clean, out, one)
-    fresh = tmp_path / "fresh"
-    degrade_folder(clean, fresh, one)
-    assert snapshot(out) == snapshot(fresh)
+    before = snapshot(out)
+    with pytest.raises(UsageError, match=r"a_v2\.png looks like a version of a\.png"):
+        degrade_folder(clean, out, one)
+    assert snapshot(out) == before
+    degrade_folder(clean, out, dataclasses.replace(one, versions=3))
