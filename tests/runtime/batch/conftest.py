@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from nafnet_deploy.manifest import ModelManifest
+from nafnet_deploy.runtime.batch.run import FolderResult
 from nafnet_deploy.runtime.restorer import Restorer
 
 
@@ -50,3 +51,19 @@ def names(folder: Path) -> list[str]:
 
 def snapshot(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "in"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def restored(result: FolderResult) -> list[str]:
+    return [source.name for source, _ in result.restored]
