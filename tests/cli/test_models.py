@@ -15,12 +15,12 @@ from nafnet_deploy.config import ARCHITECTURES, TASKS, ModelConfig
 from nafnet_deploy.engines.registry import ENGINES, open_engine
 from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.export.recipe import ExportRecipe
-from nafnet_deploy.export.run import export_bundle
 from nafnet_deploy.export.split import check_splits
 from nafnet_deploy.model_list import list_models, supported
 from nafnet_deploy.presets import PRESETS, Preset
 from nafnet_deploy.released import released_models
 from tests.cli.conftest import Command
+from tests.exports import quick_export
 from tests.variants import ALL_IN_ONE, PLAIN, RESTORMER, RR, STEREO, variant
 from tests.weights import seeded, stir
 
@@ -84,7 +84,7 @@ def test_there_is_a_small_one_of_every_architecture() -> None:
 def test_engines_of_this_machine_run_what_the_list_says(name: str, tmp_path: Path) -> None:
     config: ModelConfig = SMALL[name] if name in SMALL else variant(name)
     checkpoint = Checkpoint(stir(seeded(config)).state_dict(), config, "small", "", {"source": "test"})
-    bundle = export_bundle(checkpoint, ExportRecipe(output=str(tmp_path)))
+    bundle = quick_export(checkpoint, ExportRecipe(output=str(tmp_path)))
     x = np.random.default_rng(0).random((1, config.planes, 32, 48), np.float32)
     pictures = []
     for engine in ("onnxruntime", "openvino"):

@@ -15,12 +15,12 @@ from nafnet_deploy.config import POSITIONS
 from nafnet_deploy.engines.gates import GateEngine, gate_values
 from nafnet_deploy.errors import ConfigError, EngineError
 from nafnet_deploy.export.recipe import ExportRecipe
-from nafnet_deploy.export.run import export_bundle
 from nafnet_deploy.manifest import Bundle, open_bundle
 from nafnet_deploy.models.registry import build
 from nafnet_deploy.released import find_bundle
 from nafnet_deploy.runtime.restorer import Restorer
 from tests.bundles import write_bundle
+from tests.exports import quick_export
 from tests.tiny import RR
 from tests.weights import stir
 
@@ -32,7 +32,7 @@ def everywhere(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Modul
     network = stir(build(config))
     folder = tmp_path_factory.mktemp("gates")
     checkpoint = Checkpoint(network.state_dict(), config, "three", "denoising", {"source": "tests"})
-    return network.eval(), export_bundle(checkpoint, ExportRecipe(output=str(folder / "three.onnx")))
+    return network.eval(), quick_export(checkpoint, ExportRecipe(output=str(folder / "three.onnx")))
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

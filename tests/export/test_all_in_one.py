@@ -20,9 +20,10 @@ from nafnet_deploy.engines.flavour import load_library
 from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.export.places import target_path
 from nafnet_deploy.export.recipe import ExportRecipe
-from nafnet_deploy.export.run import export_bundle, for_task, reference
+from nafnet_deploy.export.run import for_task, reference
 from nafnet_deploy.manifest import Bundle
 from nafnet_deploy.parity.inputs import natural_batch
+from tests.exports import quick_export
 from tests.variants import ALL_IN_ONE, RESTORMER
 from tests.weights import seeded, stir
 
@@ -43,7 +44,8 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     precision, task = request.param
     folder = tmp_path_factory.mktemp("all-in-one")
     size = {"fp16": {"imgsz": "32", "batch": 1}, "fp32": {}}[precision]  # free sizes take the exporter longer
-    return export_bundle(checkpoint(), ExportRecipe(precision=precision, task=task, output=str(folder), **size))
+    recipe = ExportRecipe(precision=precision, task=task, output=str(folder), **size)
+    return quick_export(checkpoint(), recipe, proof=True)
 
 
 def test_export_proves_itself_and_states_its_task(bundle: Bundle) -> None:

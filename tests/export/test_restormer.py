@@ -18,8 +18,9 @@ from nafnet_deploy.engines.build_recipe import BuildRecipe
 from nafnet_deploy.engines.flavour import load_library
 from nafnet_deploy.export.fold import fold
 from nafnet_deploy.export.recipe import ExportRecipe
-from nafnet_deploy.export.run import export_bundle, reference
+from nafnet_deploy.export.run import reference
 from nafnet_deploy.manifest import Bundle
+from tests.exports import quick_export
 from tests.variants import RESTORMER
 from tests.weights import seeded, stir
 
@@ -31,7 +32,7 @@ def checkpoint() -> Checkpoint:
 @pytest.fixture(scope="module", params=["fp32", "fp16"])
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("restormer")
-    return export_bundle(checkpoint(), ExportRecipe(precision=request.param, output=str(folder)))
+    return quick_export(checkpoint(), ExportRecipe(precision=request.param, output=str(folder)), proof=True)
 
 
 @torch.inference_mode()

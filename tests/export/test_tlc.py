@@ -19,6 +19,7 @@ from nafnet_deploy.metrics import psnr
 from nafnet_deploy.models.local_means import localise
 from nafnet_deploy.parity.inputs import natural_batch
 from nafnet_deploy.parity.oracle import OracleEngine
+from tests.exports import quick_export
 from tests.variants import PLAIN
 from tests.weights import seeded, stir
 
@@ -31,7 +32,7 @@ def checkpoint() -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def free(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return export_bundle(checkpoint(), ExportRecipe(tlc=WINDOW, output=str(tmp_path_factory.mktemp("tlc"))))
+    return quick_export(checkpoint(), ExportRecipe(tlc=WINDOW, output=str(tmp_path_factory.mktemp("tlc"))))
 
 
 @pytest.mark.parametrize("size", [(16, 20), (32, 32), (32, 64), (20, 72), (72, 20), (64, 96), (4, 4)])
@@ -58,7 +59,7 @@ def test_graph_has_no_control_flow_and_no_prefix_sums(free: Bundle) -> None:
 
 
 def test_fixed_size_within_the_window_keeps_the_global_pool(tmp_path: Path) -> None:
-    inside = export_bundle(checkpoint(), ExportRecipe(tlc=WINDOW, imgsz="32", output=str(tmp_path)))
+    inside = quick_export(checkpoint(), ExportRecipe(tlc=WINDOW, imgsz="32", output=str(tmp_path)))
     kinds = {node.op_type for node in onnx.load(inside.graph).graph.node}
     assert "GlobalAveragePool" in kinds
     assert "AveragePool" not in kinds

@@ -27,6 +27,7 @@ from nafnet_deploy.models.attention import ChannelConv
 from nafnet_deploy.models.registry import pictures
 from nafnet_deploy.parity.inputs import natural_batch
 from tests.export.half import half_graph, run_half, types_of
+from tests.exports import quick_export
 from tests.plain_formulas import restore
 from tests.variants import PARTS, RR, variant
 from tests.weights import seeded, stir
@@ -55,7 +56,7 @@ def test_folded_form_gives_the_same_pictures(name: str, reasoning: bool) -> None
 def test_checkpoint_becomes_a_graph_that_agrees_with_the_formulas(name: str, reasoning: bool, tmp_path: Path) -> None:
     save_checkpoint(checkpoint_of(name, reasoning), tmp_path / "variant.safetensors")
     checkpoint = load_checkpoint(tmp_path / "variant.safetensors")
-    bundle = export_bundle(checkpoint, ExportRecipe(output=str(tmp_path)))
+    bundle = quick_export(checkpoint, ExportRecipe(output=str(tmp_path)))
     x = natural_batch((3, 3, 32, 48), 1)
     kinds = {node.op_type for node in onnx.load(bundle.graph).graph.node}
     assert not kinds & {"Split", "Transpose", "LayerNormalization"}

@@ -13,10 +13,10 @@ from nafnet_deploy.benchmarks.floor import count_macs
 from nafnet_deploy.checkpoints.store import Checkpoint
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.export.recipe import ExportRecipe
-from nafnet_deploy.export.run import export_bundle
 from nafnet_deploy.models.counting import count
 from nafnet_deploy.models.registry import build, picture
 from nafnet_deploy.presets import preset
+from tests.exports import quick_export
 from tests.variants import PLAIN, RR, STEREO
 from tests.weights import seeded, stir
 
@@ -48,7 +48,7 @@ def test_blocks_that_repeat_count_as_often_as_they_stand_there(config: ModelConf
 def test_the_graph_has_as_many(tmp_path: Path) -> None:
     config = dataclasses.replace(RR, iterations=2)
     checkpoint = Checkpoint(stir(seeded(config)).state_dict(), config, "counted", "", {"source": "test"})
-    bundle = export_bundle(checkpoint, ExportRecipe(output=str(tmp_path)))
+    bundle = quick_export(checkpoint, ExportRecipe(output=str(tmp_path)))
     assert count_macs(bundle.graph, (1, 3, 32, 48)) == count(config, 32, 48).macs
 
 

@@ -10,10 +10,10 @@ from nafnet_deploy.checkpoints.store import Checkpoint
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.engines.flavour import load_library
 from nafnet_deploy.export.recipe import ExportRecipe
-from nafnet_deploy.export.run import export_bundle
 from nafnet_deploy.manifest import Bundle
 from nafnet_deploy.models.registry import build
 from nafnet_deploy.presets import preset
+from tests.exports import quick_export
 from tests.weights import seeded, stir
 
 SMALL = ModelConfig(
@@ -37,7 +37,7 @@ def rtx() -> Any:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A NAFNet-RR of width 8 with a unit in the middle, three iterations, dynamic."""
     checkpoint = Checkpoint(stir(build(SMALL)).state_dict(), SMALL, "small", "", {"source": "test"})
-    return export_bundle(checkpoint, ExportRecipe(output=str(tmp_path_factory.mktemp("small"))))
+    return quick_export(checkpoint, ExportRecipe(output=str(tmp_path_factory.mktemp("small"))))
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +46,6 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     config, folder = preset("light").config, tmp_path_factory.mktemp("light")
     checkpoint = Checkpoint(stir(seeded(config)).state_dict(), config, "light", "", {"source": "test"})
     return {
-        name: export_bundle(checkpoint, ExportRecipe(iterations=5, imgsz=size, batch=batch, output=str(folder)))
+        name: quick_export(checkpoint, ExportRecipe(iterations=5, imgsz=size, batch=batch, output=str(folder)))
         for name, size, batch in (("dynamic", "dynamic", "dynamic"), ("fixed", "64", 1))
     }

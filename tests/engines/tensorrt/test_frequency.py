@@ -12,7 +12,7 @@ from nafnet_deploy.checkpoints.store import Checkpoint
 from nafnet_deploy.engines.build import run_build
 from nafnet_deploy.engines.build_recipe import BuildRecipe
 from nafnet_deploy.export.recipe import ExportRecipe
-from nafnet_deploy.export.run import export_bundle
+from tests.exports import quick_export
 from tests.variants import variant
 from tests.weights import seeded, stir
 
@@ -22,7 +22,7 @@ def test_network_with_transforms_builds(precision: str, size: str, rtx: Any, tmp
     config = dataclasses.replace(variant("nafft"), frequency_input=True)
     checkpoint = Checkpoint(stir(seeded(config)).state_dict(), config, "transforms", "", {"source": "test"})
     batch: int | str = 1 if size != "dynamic" else "dynamic"
-    bundle = export_bundle(checkpoint, ExportRecipe(precision=precision, imgsz=size, batch=batch, output=str(tmp_path)))
+    bundle = quick_export(checkpoint, ExportRecipe(precision=precision, imgsz=size, batch=batch, output=str(tmp_path)))
     manifest = run_build(bundle, BuildRecipe(gpus=("sm86",), output=str(tmp_path)), rtx).file.manifest
     assert manifest.precision_built == precision
     assert manifest.warnings == ()

@@ -15,11 +15,10 @@ from nafnet_deploy.engines.build import run_build
 from nafnet_deploy.engines.build_recipe import BuildRecipe
 from nafnet_deploy.engines.plan import PlanFile, open_plan
 from nafnet_deploy.engines.tensorrt_network import comparable
-from nafnet_deploy.export import run
 from nafnet_deploy.export.recipe import ExportRecipe
-from nafnet_deploy.export.run import export_bundle
 from nafnet_deploy.manifest import Bundle
 from nafnet_deploy.presets import preset
+from tests.exports import quick_export
 from tests.weights import seeded, stir
 
 
@@ -83,11 +82,7 @@ def export(light: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory) -
                 calibrate=str(pictures) if precision == "fp16" else "",  # one picture scans faster than the seeded ones
                 output=str(folder),
             )
-            with pytest.MonkeyPatch.context() as patch:
-                # The proof changes nothing in the graph, has its own tests and takes minutes at 256x256.
-                patch.setattr(run, "prove", lambda *_: {})
-                patch.setattr(run, "prove_half", lambda *_: {})
-                made[key] = export_bundle(Checkpoint(weights, config, name, "", {"source": "test"}), recipe)
+            made[key] = quick_export(Checkpoint(weights, config, name, "", {"source": "test"}), recipe)
         return made[key]
 
     return make
