@@ -12,6 +12,8 @@ from nafnet_deploy.benchmarks.scopes import END_TO_END, SCOPES
 from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.tables import read_table, read_toml
 
+IMGSZ = "256"
+"""Height and width (pixels) when nobody asks."""
 MAX_PAUSE = 60
 """Longest rest between turns (seconds)."""
 MEGAPIXELS = (0.065536, 0.262144, 1.0, 2.0, 4.0, 8.0, 16.0, 33.0)
@@ -30,7 +32,7 @@ class BenchRecipe:
     """Largest N: 1 to N are timed; None for 5, or all that an `.onnx` file has."""
     only: int | None = None
     """The one N to time."""
-    imgsz: str = "256"
+    imgsz: str = IMGSZ
     """Height and width: `256` or `HxW` (pixels)."""
     batch: int = 1
     """Pictures per run."""
@@ -81,8 +83,17 @@ class BenchRecipe:
             raise ConfigError("there is no engine to time.", "Give --engine at least once.")
         if not all(0.001 <= value <= 1000 for value in self.megapixels):
             raise ConfigError(f"megapixels {list(self.megapixels)} are impossible.", "Use 0.001 to 1000.")
-        if self.scale and self.scope != "forward":
-            raise ConfigError("--scale times the network alone.", "Leave --scope out.")
+        if self.only is not None and self.iterations is not None:
+            raise ConfigError(f"--only {self.only} and --iters {self.iterations} contradict each other.", "Give one.")
+        if self.scale:
+            own = {"--imgsz": self.imgsz != IMGSZ, "--batch": self.batch != 1, "--profile": self.profile}
+            if self.scope != "forward":
+                raise ConfigError("--scale times the network alone.", "Leave --scope out.")
+            if given := [option for option, is_given in own.items() if is_given]:
+                raise ConfigError(
+                    f"--scale has its own sizes and batches and no profile: {', '.join(given)} would change nothing.",
+                    "Leave it out; a recipe sets `megapixels` and `batches`.",
+                )
         self.size(1)
 
     def size(self, multiple: int) -> tuple[int, int]:
@@ -110,5 +121,9 @@ def read_bench_recipe(path: Path | None, overrides: Mapping[str, Any]) -> BenchR
         ConfigError: an unreadable file, an unknown key or an impossible value.
     """
     table = {} if path is None else read_toml(path)
-    table.update({k: v for k, v in overrides.items() if v is not None})
+    given = {k: v for k, v in overrides.items() if v is not None}
+    for mine, other in (("only", "iterations"), ("iterations", "only")):
+        if mine in given and other not in given:
+            table.pop(other, None)
+    table.update(given)
     return read_table(BenchRecipe, table, "the command line" if path is None else path.name)

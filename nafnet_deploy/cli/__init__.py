@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from contextlib import redirect_stdout
@@ -35,7 +36,7 @@ from nafnet_deploy.cli.triton import triton
 from nafnet_deploy.errors import NafdeployError, UsageError
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
+"""Exit code after Ctrl-C or SIGTERM."""
 
 app = typer.Typer(
     name="nafdeploy",
@@ -86,7 +87,11 @@ def options(
 
 
 def main() -> None:
-    """Entry point: runs the app and ends the process with a documented exit code."""
+    """Entry point: runs the app and ends the process with a documented exit code.
+
+    SIGTERM, which job schedulers and containers send, unwinds like Ctrl-C, so that nothing half-written is left.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(execute(sys.argv[1:]))
 
 

@@ -28,18 +28,29 @@ PROFILE_RUNS = 5
 """Profiled passes after the first."""
 
 
-def measure_floor(threads: int | None) -> GemmRate:
-    """The best matrix-product rate of NumPy, ONNX Runtime and, where it is loaded already, PyTorch."""
+def measure_floor(threads: int | None) -> GemmRate | None:
+    """The best matrix-product rate of NumPy, ONNX Runtime and, where it is loaded already, PyTorch.
+
+    With that number of threads, which cannot be asked of NumPy; None where nothing else is installed then.
+    """
+    import numpy as np
+
     from nafnet_deploy.benchmarks.floor import measure_rate, onnxruntime_product
 
-    products: dict[str, Product] = {}
+    products: dict[str, Product] = {} if threads else {"numpy": np.dot}
     with contextlib.suppress(ImportError):
         products["onnxruntime"] = onnxruntime_product(threads)
-    if "torch" in sys.modules:
-        import torch
+    if "torch" not in sys.modules:
+        return measure_rate(products) if products else None
+    import torch
 
-        products["pytorch"] = lambda a, b: torch.mm(torch.from_numpy(a), torch.from_numpy(b))
-    return measure_rate(products)
+    products["pytorch"] = lambda a, b: torch.mm(torch.from_numpy(a), torch.from_numpy(b))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        return measure_rate(products)
+    finally:
+        torch.set_num_threads(before)
 
 
 def network_macs(subject: Subject, iterations: int) -> float | None:

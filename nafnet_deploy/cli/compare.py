@@ -26,7 +26,7 @@ def compare(
     sigma: float | None = typer.Option(
         None, help="Gaussian noise to add to IMAGE, in steps of 255; IMAGE itself is then the reference."
     ),
-    seed: int = typer.Option(0, help="Seed of the noise."),
+    seed: int | None = typer.Option(None, help="Seed of that noise. (default: 0)"),
     iters: int | None = typer.Option(None, help="Largest N; 1 to N are shown. (default: all of the graph)"),
     crop: str | None = typer.Option(None, help="X,Y,W,H of the part to show (pixels). (default: the most changed)"),
     threads: int | None = typer.Option(None, help="CPU threads. (default: one per core)"),
@@ -37,12 +37,15 @@ def compare(
     from nafnet_deploy.engines.cut import check_iterations
     from nafnet_deploy.engines.plan_choice import iterations_of
     from nafnet_deploy.engines.registry import open_engine
+    from nafnet_deploy.errors import ConfigError
     from nafnet_deploy.released import find_bundle
     from nafnet_deploy.runtime.compare import compare as run_comparison
     from nafnet_deploy.runtime.compare_file import noisy, read_pair, target_of, write_sheet
     from nafnet_deploy.runtime.sheet import PANEL, draw_sheet
 
     positive(threads, "--threads")
+    if sigma is None and seed is not None:
+        raise ConfigError(f"--seed {seed} is that of noise, and none is added.", "Add --sigma, or leave --seed out.")
     region = None if crop is None else _region(crop)
     bundle = find_bundle(model)
     largest = positive(iters, "--iters") or bundle.manifest.iterations
@@ -51,7 +54,7 @@ def compare(
     steps = range(1, largest + 1) if only is None else (only,)
     picture, reference = read_pair(source, clean, sigma)
     target = target_of(source, clean, out)
-    pixels = picture.pixels if sigma is None else noisy(picture.pixels, sigma, seed)
+    pixels = picture.pixels if sigma is None else noisy(picture.pixels, sigma, seed or 0)
     notes: dict[str, None] = {}  # each once, though every engine that is opened may say it
     with progress() as bar:
         task = bar.add_task(source.name, total=None)
@@ -69,7 +72,7 @@ def compare(
     for note in notes:
         say(note)
     shown, (height, width) = result.region, result.size
-    parts = [] if sigma is None else [f"noise of sigma {sigma:g} added, seed {seed}"]
+    parts = [] if sigma is None else [f"noise of sigma {sigma:g} added, seed {seed or 0}"]
     parts += [] if clean is None else [f"reference {clean.name}"]
     part = f"{shown.width}x{shown.height} pixels at {shown.x},{shown.y} of {width}x{height}"
     parts.append(f"{width}x{height} pixels" if (shown.height, shown.width) == result.size else part)

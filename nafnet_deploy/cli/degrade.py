@@ -30,7 +30,7 @@ def degrade(
         None, metavar="LOW HIGH", help="scale: share that sides shrink to and come back from. (default: 0.3 0.7)"
     ),
     create_paired: bool = typer.Option(False, "--create-paired", help="Write {train,val}/{degraded,clean}."),
-    val_share: float = typer.Option(0.1, help="Pairs: share of the pictures that goes to val."),
+    val_share: float | None = typer.Option(None, help="Pairs: share of the pictures that goes to val. (default: 0.1)"),
     versions: int = typer.Option(1, help="Degraded versions of each picture."),
     seed: int = typer.Option(0, help="Seed of the degradations and of the split."),
     recursive: bool = typer.Option(False, "--recursive", help="Read the folders below CLEAN too."),
@@ -38,18 +38,20 @@ def degrade(
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace files that exist."),
 ) -> None:
     """Degrade every picture of a folder, reproducibly; with --create-paired, lay out training pairs."""
-    from nafnet_deploy.errors import MissingDependency
+    from nafnet_deploy.errors import ConfigError, MissingDependency
 
     try:
-        from nafnet_deploy.data.synthesis import SynthesisConfig, degrade_folder, read_degradation
+        from nafnet_deploy.data.synthesis import VAL_SHARE, SynthesisConfig, degrade_folder, read_degradation
     except ModuleNotFoundError as error:
         raise MissingDependency(error.name or "scipy", "train", "to degrade pictures") from error
 
+    if val_share is not None and not create_paired:
+        raise ConfigError("--val-share divides pairs, and none are made.", "Add --create-paired, or leave it out.")
     ranges = {"sigma": sigma, "blur_sigma": blur_sigma, "motion": motion, "quality": quality, "scale": scale}
     config = SynthesisConfig(
         read_degradation(type_, {name: value for name, value in ranges.items() if value is not None}),
         create_paired,
-        val_share,
+        VAL_SHARE if val_share is None else val_share,
         versions,
         seed,
         recursive,

@@ -25,7 +25,7 @@ def evaluate(
         help="Without --degraded: Gaussian noise that is added, in steps of 255; for a network that enlarges, pictures "
         "are shrunk instead. (default: 25)",
     ),
-    seed: int = typer.Option(0, help="Seed of the noise."),
+    seed: int | None = typer.Option(None, help="Seed of that noise. (default: 0)"),
     iters: int | None = typer.Option(None, help="Largest N; 1 to N are evaluated. (default: all of the graph)"),
     threads: int | None = typer.Option(None, help="CPU threads. (default: one per core)"),
     engine: str = typer.Option("onnxruntime", help=ENGINE_HELP),
@@ -43,11 +43,13 @@ def evaluate(
     from nafnet_deploy.runtime.restorer import Restorer
 
     positive(threads, "--threads")
-    if seed < 0:
+    if seed is not None and seed < 0:
         raise ConfigError(f"--seed {seed} is impossible.", "Use 0 or more.")
     bundle = find_bundle(model)
     if degraded is None and sigma is None and bundle.manifest.scale == 1:
         sigma = DEFAULT_SIGMA
+    if sigma is None and seed is not None:
+        raise ConfigError(f"--seed {seed} is that of noise, and none is added.", "Leave --seed out.")
     largest = positive(iters, "--iters") or bundle.manifest.iterations
     check_iterations(bundle.manifest, largest)
     only = iterations_of(engine)
@@ -62,7 +64,7 @@ def evaluate(
             clean,
             degraded,
             sigma,
-            seed,
+            seed or 0,
             ", ".join(dict.fromkeys(opened.name for opened in engines.values())),
             lambda done, total: bar.update(task, completed=done, total=total),
             threads or 0,

@@ -28,6 +28,9 @@ from nafnet_deploy.images.files import read_picture, read_size
 from nafnet_deploy.images.picture import Picture
 from nafnet_deploy.images.writing import WRITE_SUFFIXES, check_target, write_picture
 
+VAL_SHARE = 0.1
+"""Share of the pictures that goes to validation when nobody asks."""
+
 
 @dataclasses.dataclass(frozen=True)
 class SynthesisConfig:
@@ -37,7 +40,7 @@ class SynthesisConfig:
     """What is done to the pictures."""
     create_paired: bool = False
     """Write `train/{degraded,clean}` and `val/{degraded,clean}` in place of degraded pictures alone."""
-    val_share: float = 0.1
+    val_share: float = VAL_SHARE
     """Pairs: share of the pictures that goes to validation; 0 is none."""
     versions: int = 1
     """Degraded versions of each picture."""

@@ -74,8 +74,9 @@ class Restorer(Closing):
 
     def __init__(self, bundle: Bundle, **options: Unpack[Options]) -> None:
         for name in ("iterations", "max_iterations", "threads"):
-            if (value := options.get(name)) is not None and isinstance(value, int) and value < 1:
-                raise ConfigError(f"{name}={value} is impossible.", "Use 1 or more.")
+            value = options.get(name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise ConfigError(f"{name}={value!r} is impossible.", "Use a whole number, 1 or more.")
         wish = Wish(
             options.get("iterations"),
             options.get("max_iterations"),

@@ -41,10 +41,9 @@ def test_a_channel_mean_written_as_a_convolution_is_no_work_of_the_network() -> 
 
 def test_the_fastest_library_sets_the_floor() -> None:
     turns: list[str] = []
-    rate = measure_rate({"other": lambda a, b: turns.append("other")}, side=64, repeats=2)
+    rate = measure_rate({"numpy": np.dot, "other": lambda a, b: turns.append("other")}, side=64, repeats=2)
     assert rate.backend == "other"  # it does nothing, so nobody is faster
     assert len(turns) == 3
-    assert measure_rate({}, side=64, repeats=1).backend == "numpy"
 
 
 def test_the_floor_of_known_work() -> None:

@@ -28,6 +28,13 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     assert read_bench_recipe(path, {"runs": 7, "imgsz": None}) == BenchRecipe(model="light", runs=7)
 
 
+def test_the_iterations_of_the_command_line_replace_those_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text("only = 3\n")
+    assert read_bench_recipe(path, {"iterations": 2}) == BenchRecipe(iterations=2)
+    assert read_bench_recipe(path, {"only": 2}) == BenchRecipe(only=2)
+
+
 def test_an_unknown_key_is_named(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text("rounds = 5\n")
@@ -41,7 +48,8 @@ def test_an_unknown_key_is_named(tmp_path: Path) -> None:
         {"iterations": 0}, {"only": 0}, {"batch": 0}, {"runs": 0}, {"threads": 0}, {"warmup": -1}, {"pause": -0.1},
         {"pause": 61.0}, {"scope": "backward"}, {"scope": "end-to-end", "batch": 2}, {"imgsz": "big"},
         {"imgsz": "0"}, {"engines": ()}, {"megapixels": (0.0,)}, {"batches": (0,)},
-        {"scale": True, "scope": "end-to-end"},
+        {"scale": True, "scope": "end-to-end"}, {"scale": True, "imgsz": "512"}, {"scale": True, "batch": 2},
+        {"scale": True, "profile": True}, {"only": 1, "iterations": 2},
     ],
     ids=str,
 )  # fmt: skip

@@ -12,11 +12,11 @@ from PIL import Image
 from nafnet_deploy.checkpoints.store import Checkpoint
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.export.recipe import ExportRecipe
-from nafnet_deploy.export.run import export_bundle
 from nafnet_deploy.manifest import bundle_file
 from nafnet_deploy.models.registry import build
 from tests.bundles import manifest_of, write_identity_graph
 from tests.cli.conftest import Command, photo, snapshot
+from tests.exports import quick_export
 from tests.weights import stir
 
 
@@ -68,7 +68,7 @@ def test_a_network_without_reasoning_has_one_column_and_no_gates(
 ) -> None:
     config = ModelConfig(architecture="nafnet", width=4, encoder_blocks=(1,), decoder_blocks=(1,))
     checkpoint = Checkpoint(stir(build(config)).state_dict(), config, "plain", "", {"source": "tests"})
-    graph = export_bundle(checkpoint, ExportRecipe(output=str(tmp_path / "plain.onnx"))).graph
+    graph = quick_export(checkpoint, ExportRecipe(output=str(tmp_path / "plain.onnx"))).graph
     done = command("compare", picture, "-m", graph, "-o", tmp_path / "plain.png")
     assert (done.code, done.out) == (0, "")
     assert [line for line in done.err.splitlines() if line.startswith("N = ")][1:] == []
@@ -101,6 +101,7 @@ def test_a_large_picture_is_tiled_and_cropped(
         (["--sigma", "-1"], 2, ["--sigma -1"]),
         (["--sigma", "inf"], 2, ["--sigma inf"]),
         (["--sigma", "5", "--seed", "-1"], 2, ["--seed -1"]),
+        (["--seed", "1"], 2, ["--seed 1", "Add --sigma"]),
         (["--sigma", "5", "--clean", "a.png"], 2, ["one of --clean and --sigma"]),
         (["--clean", "nowhere.png"], 2, ["nowhere.png does not exist"]),
         (["--iters", "0"], 2, ["--iters 0"]),

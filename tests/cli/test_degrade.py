@@ -85,7 +85,8 @@ def test_a_format_that_cannot_hold_a_picture_leaves_it_out(command: Command, cle
         (["--type", "scale", "--scale", "0.5", "2"], ["scale"]),
         (["--type", "motion", "--motion", "0", "5"], ["motion"]),
         (["--type", "noise", "--versions", "0"], ["--versions 0", "1 or more"]),
-        (["--type", "noise", "--val-share", "1"], ["--val-share 1.0", "less than 1"]),
+        (["--type", "noise", "--create-paired", "--val-share", "1"], ["--val-share 1.0", "less than 1"]),
+        (["--type", "noise", "--val-share", "0.2"], ["--val-share", "--create-paired"]),
         (["--type", "noise", "--format", "gif"], ["--format gif", "png"]),
     ],
 )

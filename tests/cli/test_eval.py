@@ -109,6 +109,7 @@ def test_two_pictures_with_one_stem_are_refused(command: Command, tiny: Path, fo
         (["--iters", "4"], 6, ["4 iterations", "has 3"]),
         (["--threads", "0"], 2, ["--threads 0"]),
         (["--seed", "-1"], 2, ["--seed -1"]),
+        (["--seed", "1", "--degraded", "DEGRADED"], 2, ["--seed 1", "Leave --seed out"]),
         (["--engine", "tensort"], 2, ["'tensorrt'"]),
         (["--engine", "onnxruntime", "--trust-engine"], 2, ["path"]),
         (["--engine", "nowhere.engine"], 2, ["does not exist"]),

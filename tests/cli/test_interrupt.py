@@ -13,8 +13,9 @@ from PIL import Image
 
 from nafnet_deploy.runtime.batch.journal import JOURNAL
 from tests.cli.conftest import COMMAND, photo, plain_environment, snapshot
+from tests.runtime.test_video import write
 
-PICTURES = 300
+PICTURES, FRAMES = 300, 1000
 
 
 def default_interrupt() -> None:
@@ -22,8 +23,10 @@ def default_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_ctrl_c_in_a_folder_leaves_whole_pictures_and_one_calm_line(tiny: Path, tmp_path: Path, workers: str) -> None:
+@pytest.mark.parametrize(("workers", "number"), [("1", signal.SIGINT), ("2", signal.SIGINT), ("2", signal.SIGTERM)])
+def test_ctrl_c_in_a_folder_leaves_whole_pictures_and_one_calm_line(
+    tiny: Path, tmp_path: Path, workers: str, number: signal.Signals
+) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     content = photo(tmp_path / "a.png", (256, 256)).read_bytes()
@@ -41,7 +44,10 @@ def test_ctrl_c_in_a_folder_leaves_whole_pictures_and_one_calm_line(tiny: Path, 
     )
     while process.poll() is None and len(list(out.glob("*.png"))) < 2:
         time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers too
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # a terminal sends it to the workers too
+    else:
+        os.kill(process.pid, number)  # a scheduler to the one process that it started
     stdout, stderr = process.communicate()
     assert process.returncode == 130, stderr
     assert stdout == ""
@@ -55,3 +61,15 @@ def test_ctrl_c_in_a_folder_leaves_whole_pictures_and_one_calm_line(tiny: Path, 
             restored.load()
             assert restored.size == (256, 256)
     assert snapshot(folder) == before
+
+
+def test_sigterm_in_a_clip_leaves_nothing_half_written(tiny: Path, tmp_path: Path) -> None:
+    clip = write(tmp_path / "a.mp4", [40 * n for n in range(FRAMES)], sound=None)
+    process = subprocess.Popen(
+        [*COMMAND, "run", str(clip), "-m", str(tiny)], stderr=subprocess.PIPE, text=True, env=plain_environment()
+    )
+    while process.poll() is None and not list(tmp_path.glob(".*.part")):
+        time.sleep(0.005)
+    process.terminate()
+    assert process.wait() == 130
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]

@@ -168,6 +168,8 @@ def test_wrong_options_are_refused(tiny: Path) -> None:
         Restorer.from_pretrained("denoise-lite")
     with pytest.raises(ConfigError, match="iterations=0"):
         Restorer.from_bundle(tiny, iterations=0)
+    with pytest.raises(ConfigError, match=r"iterations=2\.5"):
+        Restorer.from_bundle(tiny, iterations=2.5)  # type: ignore[arg-type]
     with pytest.raises(EngineError, match="iterations"):
         Restorer.from_bundle(tiny, iterations=99)
     with pytest.raises(ConfigError, match="tile"):
