@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nafnet_deploy.config import ATTENTIONS, GATES, ModelConfig
+from nafnet_deploy.config import ARCHITECTURES, ATTENTIONS, GATES, ModelConfig
 from nafnet_deploy.models.registry import build, count_parameters
 from nafnet_deploy.released import find_bundle, released_models
 
@@ -28,7 +28,7 @@ def test_every_gate_attention_and_frequency_part_is_trained() -> None:
     configs = TRAININGS.values()
     assert {c.gate for c in configs} >= set(GATES)
     assert {c.attention for c in configs} >= set(ATTENTIONS)
-    assert {c.architecture for c in configs} >= {"nafnet", "nafnet-rr", "nafssr", "restormer"}
+    assert {c.architecture for c in configs} == set(ARCHITECTURES)
     for part in ("frequency_input", "frequency_skips", "do_conv"):
         assert any(getattr(c, part) for c in configs)
 
