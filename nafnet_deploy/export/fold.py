@@ -1,12 +1,13 @@
 """Rewrites a trained network into the form that engines run fastest, exactly.
 
-Five identities, none of which changes what is computed beyond rounding:
+Six identities, none of which changes what is computed beyond rounding:
 
 - LayerNorm's scale g and shift b go into the 1x1 conv behind it: W (g * x + b) + d = (W diag(g)) x + (W b + d).
 - beta and gamma, which scale a residual, go into the conv before them: beta * (W y + d) = (diag(beta) W) y + beta d.
 - a DO-Conv is a plain conv whose kernel is the product of its two factors.
 - a conv followed by a gate is cut into two convs, one per half, whose outputs are multiplied (the second after its
   activation): no Split node, which ONNX Runtime's blocked convolution layout would have to leave and enter again.
+- what a reasoning unit reads splits into a part that iterations change and one that they share (see `FoldedUnit`).
 - the residual trunk is turned so that no norm has to subtract a mean (see `reflect`).
 
 A module computes in the dtype of its convs: features are cast where they enter it, and statistics are taken in

@@ -42,6 +42,29 @@ class ChannelNorm(nn.Module):
         return x * torch.rsqrt(variance + self.eps)
 
 
+class PairNorm(nn.Module):
+    """The statistics of a LayerNorm over h and k, given as p = h + k and the energy of x = h - k; see `FoldedUnit`.
+
+    (p [B, c, H, W], energy [B, 1, H, W]) -> float32 (p without its mean over the channels, factor [B, 1, H, W]).
+    """
+
+    def __init__(self, norm: LayerNorm2d) -> None:
+        super().__init__()
+        channels = norm.weight.shape[0] // 2
+        self.eps = 4 * norm.eps
+        self.mean = nn.Parameter(torch.full((1, channels, 1, 1), 1 / channels))
+
+    def energy(self, x: Tensor) -> Tensor:
+        """The mean of the squares over the channels, in float32: [B, c, H, W] -> [B, 1, H, W]."""
+        wide = x.float()
+        return F.conv2d(wide * wide, self.mean)
+
+    def forward(self, p: Tensor, energy: Tensor) -> tuple[Tensor, Tensor]:
+        p = p.float()
+        p = p - F.conv2d(p, self.mean)
+        return p, torch.rsqrt(self.energy(p) + energy + self.eps)
+
+
 def absorb_norm(norm: LayerNorm2d, conv: nn.Conv2d) -> nn.Conv2d:
     """The 1x1 `conv` with the affine part of the LayerNorm before it inside."""
     folded = copy.deepcopy(conv)

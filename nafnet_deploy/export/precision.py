@@ -25,7 +25,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from nafnet_deploy.export.blocks import FoldedUnit
 from nafnet_deploy.export.ranges import PICTURE, STATE, TRUNK, Ranges, branches, members
 
 STANDARD_ISLANDS = {
@@ -97,9 +96,7 @@ def to_half(folded: nn.Module, plan: HalfPlan) -> nn.Module:
     trunk, state = (torch.float32 if wide else torch.float16 for wide in (plan.trunk, plan.state))
     kinds = {TRUNK: trunk, STATE: state, PICTURE: torch.float32}
     for name, branch in branches(network).items():
-        if isinstance(branch.module, FoldedUnit):
-            branch.module.state = state
-        elif isinstance(branch.module, nn.Conv2d):
+        if isinstance(branch.module, nn.Conv2d):
             parent, _, leaf = name.rpartition(".")
             setattr(network.get_submodule(parent), leaf, Recast(branch.module, kinds[branch.feeds]))
     return network

@@ -19,7 +19,7 @@ from nafnet_deploy.export.all_in_one import FoldedGatedBlock
 from nafnet_deploy.export.attention import Attend
 from nafnet_deploy.export.blocks import FoldedBlock, FoldedUnit
 from nafnet_deploy.export.frequency import MatrixSkip
-from nafnet_deploy.export.norms import ChannelNorm, Gated
+from nafnet_deploy.export.norms import ChannelNorm, Gated, PairNorm
 from nafnet_deploy.export.stereo import FoldedAttention, Scores
 from nafnet_deploy.export.transformer import FoldedTransformer
 from nafnet_deploy.models.registry import picture
@@ -188,6 +188,9 @@ class _Recorder:
         elif isinstance(module, ChannelNorm):
             before(self._input("norm input"))
             before(self._deviation)
+        elif isinstance(module, PairNorm):
+            before(self._input("norm input"))
+            after(lambda module, inputs, outputs: self.see("squared deviation", outputs[0].square()))
         elif isinstance(module, BLOCKS):
             # without a norm the block's own convs read the trunk as it is
             readers = (TRUNK,) if isinstance(module.norm1, ChannelNorm) else (TRUNK, name)
@@ -202,6 +205,9 @@ class _Recorder:
             before(self._inputs(TRUNK, TRUNK, name))  # the values are read from the trunk as it is
             after(self._outputs(TRUNK, TRUNK))
         elif isinstance(module, FoldedUnit):
+            for conv in (*module.turn, *module.hold):
+                conv.register_forward_pre_hook(self._input("reasoning input", name))
+            module.attend.register_forward_pre_hook(self._input("gate product", name))
             module.blocks.register_forward_pre_hook(self._input("attended product", name, TRUNK))
             self._watch_steps(module)
 
@@ -216,8 +222,8 @@ class _Recorder:
         step = unit.step  # a method, not a module: no hook reaches it
 
         @functools.wraps(step)
-        def watched(x: Tensor, h: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-            features, knowledge = step(x, h, k)
+        def watched(x: Tensor, h: Tensor, k: Tensor | None, context: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+            features, knowledge = step(x, h, k, context)
             self.see(TRUNK, features, TRUNK)
             self.see(STATE, knowledge, STATE)
             return features, knowledge

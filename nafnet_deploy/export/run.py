@@ -26,7 +26,7 @@ from nafnet_deploy.export.precision import plan_half, round_weights, to_half
 from nafnet_deploy.export.proof import prove, prove_half
 from nafnet_deploy.export.ranges import scan
 from nafnet_deploy.export.recipe import ExportRecipe
-from nafnet_deploy.export.split import TAPS, Stepped, check_splits, split_graph
+from nafnet_deploy.export.split import Stepped, check_splits, split_graph
 from nafnet_deploy.export.unroll import OUTPUT, to_onnx, unroll
 from nafnet_deploy.manifest import Bundle, ModelManifest, PartSpec, bundle_file, open_bundle, part_suffix, sha256_of
 from nafnet_deploy.models.local_means import localise
@@ -85,7 +85,8 @@ def export_bundle(
             """Traces the network and writes its graph, or the parts of it."""
             traced = _trace(shape, config.size_multiple)
             if recipe.mode == "split":
-                made = to_onnx(Stepped(module), TAPS, *traced, recipe.opset)
+                stepped = Stepped(module)
+                made = to_onnx(stepped, stepped.taps, *traced, recipe.opset)
             else:
                 made = unroll(module, config, iterations, *traced, recipe.opset)
             model = _graph(made, checkpoint.name, scaled(shape, config.scale))

@@ -1,7 +1,7 @@
 """Cuts a graph at the reasoning: head, one step and tail, to be run one after the other for any number of iterations.
 
-    head: input -> features and whatever else of it the tail needs (skips)
-    step: features, state -> state_next, delta
+    head: input -> features, what every step makes of them alone (context), and whatever else the tail needs (skips)
+    step: features, context, state -> state_next, delta
     tail: input, features, state, skips -> output
 
 The parts are cut out of one graph with two iterations, so they hold exactly the nodes and weights of the unrolled
@@ -17,21 +17,21 @@ from fractions import Fraction
 
 import numpy as np
 import onnx
-import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.errors import ConfigError, ExportError
 from nafnet_deploy.export import graph
+from nafnet_deploy.export.blocks import FoldedUnit
 from nafnet_deploy.export.unroll import INPUT, OUTPUT
 from nafnet_deploy.manifest import DELTA, FEATURES, HEAD, STATE, STATE_NEXT, STEP, TAIL
 from nafnet_deploy.models.nafnet_rr import NAFNetRR
 
+CONTEXT = "context_"
+"""How the names of the tensors begin that the steps share."""
 SECOND_STATE = "state_2"
 """Name, in the graph that is cut, of the state after the second iteration."""
-TAPS = (FEATURES, STATE, SECOND_STATE)
-"""Extra outputs of `Stepped`: what enters the unit, and the state after one and two iterations."""
 _DELTA_AXES = "delta_axes"
 
 
@@ -54,30 +54,40 @@ def check_splits(config: ModelConfig) -> str:
 
 
 class Stepped(nn.Module):
-    """forward(x) -> (picture after two iterations, features that enter the unit, state after one, state after two)."""
+    """forward(x) -> (picture after two iterations, features that enter the unit, its context, its first two states).
+
+    Args:
+        network: in deployment form.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         assert isinstance(network, NAFNetRR)
         self.network = network
+        (unit,) = network.reasoning.values()
+        assert isinstance(unit, FoldedUnit)
+        context = [f"{CONTEXT}{i}" for i in range(1 + len(unit.hold))]
+        self.taps = (FEATURES, *context, STATE, SECOND_STATE)
+        """Names of what it returns besides the picture."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        network, taps = self.network, []
+        network, seen = self.network, list[Tensor]()
 
         def tapped(position: str, features: Tensor, iters: int) -> list[Tensor]:
             if position not in network.reasoning:
                 return [features] * iters
-            unit = network.reasoning[position]
-            h, k = features, torch.zeros_like(features, dtype=getattr(unit, "state", None))
-            taps.append(features)
+            unit, h, k = network.reasoning[position], features, None
+            assert isinstance(unit, FoldedUnit)
+            context = unit.context(features)
+            seen.extend((features, *context))
             for _ in range(iters):
-                h, k = unit.step(features, h, k)  # type: ignore[operator]
-                taps.append(k)
+                h, k = unit.step(features, h, k, context)
+                seen.append(k)
             return [h] * iters
 
         network.refine = tapped  # type: ignore[method-assign]
         try:
-            return (network(x, 2), *taps)
+            return (network(x, 2), *seen)
         finally:
             del network.refine
 
@@ -100,7 +110,7 @@ def split_graph(
     """Cuts the graph of a `Stepped` network in three.
 
     Args:
-        model: the graph; its values `features`, `state` and `state_2` carry these names.
+        model: the graph; its values carry the names of `Stepped.taps`.
         shape: [B, C, H, W] of the input; words are free dimensions.
         sizes: values for the free dimensions, by name, at which types and ratios of inner values are read.
 
@@ -112,20 +122,22 @@ def split_graph(
     """
     values = _values(model, shape, sizes)
     weights = {w.name for w in model.graph.initializer}
-    head = _between(model.graph, {FEATURES}, {INPUT}, weights)
-    step = _between(model.graph, {SECOND_STATE}, {FEATURES, STATE}, weights)
+    context = sorted(name for node in model.graph.node for name in node.output if name.startswith(CONTEXT))
+    entry = {FEATURES, *context}
+    head = _between(model.graph, entry, {INPUT}, weights)
+    step = _between(model.graph, {SECOND_STATE}, {*entry, STATE}, weights)
     inner = head.written - _constants(model.graph, weights)
     tail = _between(model.graph, {OUTPUT}, {INPUT, FEATURES, SECOND_STATE, *inner}, weights)
-    if set(step.reads) != {FEATURES, STATE} or not set(tail.reads) <= {INPUT, FEATURES, SECOND_STATE, *inner}:
+    if set(step.reads) != {*entry, STATE} or not set(tail.reads) <= {INPUT, FEATURES, SECOND_STATE, *inner}:
         raise ExportError(
             f"the reasoning cannot be cut out: a step reads {', '.join(sorted(step.reads))}.",
             "Export with --mode unrolled.",
         )
-    skips = [name for name in tail.reads if name in inner and name != FEATURES]
+    skips = [name for name in tail.reads if name in inner and name not in entry]
     names = {skip: f"skip_{i}" for i, skip in enumerate(skips, 1)}
     parts = {
-        HEAD: _part(model, HEAD, head, [INPUT], [FEATURES, *skips], values, names),
-        STEP: _part(model, STEP, step, [FEATURES, STATE], [SECOND_STATE], values, {SECOND_STATE: STATE_NEXT}),
+        HEAD: _part(model, HEAD, head, [INPUT], [FEATURES, *context, *skips], values, names),
+        STEP: _part(model, STEP, step, [FEATURES, *context, STATE], [SECOND_STATE], values, {SECOND_STATE: STATE_NEXT}),
         TAIL: _part(model, TAIL, tail, list(tail.reads), [OUTPUT], values, {**names, SECOND_STATE: STATE}),
     }
     _measure_change(parts[STEP], shape[0])

@@ -137,4 +137,5 @@ def test_values_within_a_factor_of_eight_are_widened_before_they_overflow() -> N
     plan = plan_half(scan(folded, [natural_batch((1, 3, 32, 32), 0)], 1))
     assert plan.trunk
     assert "less than 8 times below" in plan.reasons[TRUNK]
-    assert next(m for m in to_half(folded, plan).modules() if isinstance(m, FoldedUnit)).state == torch.float32
+    unit = next(m for m in to_half(folded, plan).modules() if isinstance(m, FoldedUnit))
+    assert unit.reasoning.dtype == unit.gate.dtype == torch.float32

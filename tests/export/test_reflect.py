@@ -74,10 +74,10 @@ def test_it_holds_for_variants(parts: dict[str, str]) -> None:
 
 def test_only_the_norms_of_units_still_subtract_a_mean() -> None:
     folded = fold(build(dataclasses.replace(RR, reasoning_blocks=1)))
-    left = [norm for norm in folded.modules() if isinstance(norm, ChannelNorm) and not norm.centred]
-    units = [unit.norm for unit in folded.modules() if isinstance(unit, FoldedUnit)]
-    assert left == units
-    assert len(units) == 1
+    norms = [norm for norm in folded.modules() if isinstance(norm, ChannelNorm)]
+    assert norms
+    assert all(norm.centred for norm in norms)
+    assert sum(isinstance(unit, FoldedUnit) for unit in folded.modules()) == 1
 
 
 def test_a_plain_network_pays_nothing_for_it() -> None:

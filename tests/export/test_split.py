@@ -64,12 +64,22 @@ def test_inner_sizes_are_written_as_fractions_of_the_input(tiny_split: Path) -> 
     assert (features.name, features.shape) == ("features", ("batch", 16, "height/4", "width/4"))
 
 
+def test_what_the_steps_share_comes_from_the_head(tiny_split: Path) -> None:
+    """The mean square of the features, and what the convs of both halves of the gate make of them."""
+    parts = find_bundle(tiny_split).manifest.parts
+    shared = {spec.name: spec.shape[1] for spec in parts[STEP].inputs if spec.name.startswith("context")}
+    assert shared == {"context_0": 1, "context_1": 16, "context_2": 16}
+    assert set(shared) < {spec.name for spec in parts[HEAD].outputs}
+    assert not set(shared) & {spec.name for spec in parts[TAIL].inputs}
+
+
 def test_delta_is_the_root_mean_square_change_of_the_state(tiny_split: Path) -> None:
     import onnxruntime
 
     bundle = find_bundle(tiny_split)
     rng = np.random.default_rng(0)
-    feeds = {n: rng.normal(size=(2, 16, 5, 7)).astype(np.float32) for n in ("features", "state")}
+    inputs = bundle.manifest.parts[STEP].inputs
+    feeds = {spec.name: rng.random((2, spec.shape[1], 5, 7), np.float32) for spec in inputs}  # type: ignore[arg-type]
     session = onnxruntime.InferenceSession(str(bundle.part(STEP)), providers=["CPUExecutionProvider"])
     after, delta = session.run(["state_next", "delta"], feeds)
     np.testing.assert_allclose(delta, np.sqrt(((after - feeds["state"]) ** 2).mean(axis=(1, 2, 3))), rtol=1e-5)
@@ -102,8 +112,9 @@ def test_a_half_bundle_is_proved_in_its_own_arithmetic(tmp_path: Path) -> None:
     recipe = ExportRecipe(mode="split", precision="fp16", iterations=2, output=str(tmp_path))
     bundle = export_bundle(tiny_checkpoint(), recipe)
     assert bundle.manifest.parity["min_psnr"] > 60
-    state = bundle.manifest.parts[STEP].inputs[1]
-    assert (state.name, state.dtype) == ("state", "float16")
+    types = {spec.name: spec.dtype for spec in bundle.manifest.parts[STEP].inputs}
+    assert types["state"] == types["features"] == types["context_1"] == "float16"
+    assert types["context_0"] == "float32", "the mean of squares"
     assert run_parity(bundle)  # the oracle runs the three parts one after the other
 
 
