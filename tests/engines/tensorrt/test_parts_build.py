@@ -49,9 +49,11 @@ def test_each_part_has_a_plan_and_all_one_manifest(split: Bundle, built: PartsFi
 
 
 def test_inner_sizes_follow_from_the_pictures(built: PartsFile) -> None:
-    (features, state) = built.manifest.plans[STEP].profiles
+    profiles = {profile.input: profile for profile in built.manifest.plans[STEP].profiles}
+    features, state = profiles["features"], profiles["state"]
     assert (features.min, features.opt, features.max) == ((1, 16, 1, 1), (1, 16, 16, 16), (2, 16, 16, 16))
     assert dataclasses.replace(state, input=features.input) == features
+    assert profiles["context_0"].max == (2, 1, 16, 16)
 
 
 def test_a_size_that_does_not_follow_is_refused() -> None:
