@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from nafnet_deploy.checkpoints.store import Checkpoint, save_checkpoint
-from nafnet_deploy.errors import CheckpointError
+from nafnet_deploy.errors import CheckpointError, UsageError
 from nafnet_deploy.training.module import RestorationModule
 
 STATE_FILE = "last.state"
@@ -78,7 +78,8 @@ class Reporter(Callback):
 class Files(Callback):
     """Writes `best.safetensors`, `last.safetensors`, those kept for good, and the state to resume from.
 
-    Each is written whole under another name and then renamed: a crash or a full disk leaves the previous one.
+    Each is written whole under another name and then renamed: a crash or a full disk leaves the previous one. A run
+    that has diverged ends with a `UsageError` and writes none.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -99,6 +100,11 @@ class Files(Callback):
         """The clock starts when the first step does."""
         self._since = time.monotonic()
 
+    def on_before_backward(self, trainer: pl.Trainer, pl_module: pl.LightningModule, loss: Tensor) -> None:
+        """A loss that is not a number ends the run before it changes a weight."""
+        if not math.isfinite(loss.item()):
+            raise self._diverged(f"the loss became {loss.item()} at step {trainer.global_step + 1}")
+
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes the weights that were validated: the moving average sits in the network until just after this."""
         assert isinstance(pl_module, RestorationModule)
@@ -111,6 +117,9 @@ class Files(Callback):
         assert isinstance(pl_module, RestorationModule)
         if not pl_module.scores:
             return  # a resumed run ends the epoch that its state was written in once more
+        finite = all(bool(weight.isfinite().all()) for weight in pl_module.network.parameters())
+        if not finite or any(math.isnan(value) for pair in pl_module.scores for value in pair):
+            raise self._diverged(f"the weights or their scores are no numbers after step {trainer.global_step}")
         now = time.monotonic()
         pl_module.seconds += now - self._since
         self._since = now
@@ -125,6 +134,12 @@ class Files(Callback):
             for name in names:
                 save_checkpoint(checkpoint, self.folder / name)
         self._save_state(trainer)
+
+    def _diverged(self, what: str) -> UsageError:
+        """The advice depends on whether there is a state to resume."""
+        if not (self.folder / STATE_FILE).exists():
+            return UsageError(f"{what}, before the first checkpoint.", "Lower schedule.lr and start anew.")
+        return UsageError(f"{what}; the last good checkpoint is kept.", "Lower schedule.lr and go on with --resume.")
 
     def _checkpoint(self, module: RestorationModule, trainer: pl.Trainer) -> Checkpoint:
         recipe = module.recipe

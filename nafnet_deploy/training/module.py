@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import lightning.pytorch as pl
@@ -66,22 +65,13 @@ class RestorationModule(pl.LightningModule):
         torch.manual_seed(hash((self.recipe.seed, self.global_step, part, self.global_rank)) % 2**63)
 
     def training_step(self, batch: Example, batch_idx: int) -> Tensor:
-        """The supervised loss of every iteration of this step's N.
-
-        Raises:
-            UsageError: the loss is not a number; nothing has been changed by this step.
-        """
+        """The supervised loss of every iteration of this step's N."""
         n = iterations_at(self.recipe, self.global_step)
         restored = pictures(self.network, batch.degraded, n, batch.task)
         plan = self.recipe.schedule
         loss = deep_supervision(self.loss, restored, batch.clean, supervision_weights(n, *plan.supervision))
         if plan.never_worse:
             loss = loss + plan.never_worse * never_worse(self.loss, restored, batch.clean)
-        if not math.isfinite(loss.item()):
-            raise UsageError(
-                f"the loss became {loss.item()} at step {self.global_step + 1}; the last good checkpoint is kept.",
-                "Lower schedule.lr and go on with --resume.",
-            )
         self.skipped += int(batch.skipped)
         return loss
 

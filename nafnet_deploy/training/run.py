@@ -49,7 +49,7 @@ def train(
 
     Raises:
         ConfigError: an unknown loss, preset or layout, unusable data, or a state of another recipe.
-        UsageError: the loss is no longer a number.
+        UsageError: the loss, the weights or their scores are no longer numbers.
         CheckpointError: nothing to resume, a run in `out` that would be overwritten, or a place that cannot be written.
     """
     state = out / STATE_FILE

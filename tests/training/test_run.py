@@ -120,11 +120,36 @@ def test_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint(
         return loss * float("nan") if len(calls) == 5 else loss
 
     monkeypatch.setattr(training_module, "deep_supervision", breaks)
-    with pytest.raises(UsageError, match="step 5"):
+    with pytest.raises(UsageError, match=r"step 5; the last good .* --resume"):
         train(recipe_for(pictures), tmp_path)
     kept = load_checkpoint(tmp_path / "last.safetensors")
     assert kept.provenance["steps"] == "3"
     assert all(bool(torch.isfinite(w).all()) for w in kept.weights.values())
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.999])
+def test_a_run_that_diverges_right_before_a_validation_keeps_the_state_of_the_one_before(
+    pictures: Path, tmp_path: Path, ema: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_for(pictures)
+    recipe = dataclasses.replace(recipe, optimizer=dataclasses.replace(recipe.optimizer, ema=ema))
+    monkeypatch.setattr(training_module, "learning_rate", lambda recipe, step: 1e36 if step == 5 else 1e-3)
+    with pytest.raises(UsageError, match=r"after step 6; the last good .* --resume"):
+        train(recipe, tmp_path)
+    assert load_checkpoint(tmp_path / "last.safetensors").provenance["steps"] == "3"
+    monkeypatch.setattr(training_module, "learning_rate", lambda recipe, step: 1e-3)
+    train(recipe, tmp_path, resume=True)
+    assert load_checkpoint(tmp_path / "last.safetensors").provenance["steps"] == "6"
+
+
+@pytest.mark.parametrize("diverging", [0, 2], ids=["found by the loss", "found by the validation"])
+def test_a_run_that_diverges_before_its_first_checkpoint_is_not_told_to_resume(
+    pictures: Path, tmp_path: Path, diverging: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_module, "learning_rate", lambda recipe, step: 1e36 if step == diverging else 1e-3)
+    with pytest.raises(UsageError, match=r"before the first checkpoint.*start anew"):
+        train(recipe_for(pictures), tmp_path)
+    assert not list(tmp_path.glob("*.s*"))
 
 
 def test_second_run_never_overwrites_the_first(pictures: Path, tmp_path: Path) -> None:
