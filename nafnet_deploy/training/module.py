@@ -58,6 +58,7 @@ class RestorationModule(pl.LightningModule):
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 group["weight_decay"] = self.recipe.optimizer.weight_decay
+                group["lr"] = learning_rate(self.recipe, self.global_step)
 
     def on_train_batch_start(self, batch: Example, batch_idx: int) -> None:
         """Dropout, too, depends on the seed and the place in the run alone, so that a resumed run draws the same."""

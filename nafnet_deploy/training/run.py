@@ -81,6 +81,8 @@ class _Resumable(RestorationModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.seconds = checkpoint["nafdeploy"]["seconds"]
+        if not self.recipe.optimizer.ema and "current_model_state" in checkpoint:  # `state_dict` holds the average
+            checkpoint["state_dict"] = checkpoint["current_model_state"]
         # A state is written at the end of an epoch. It stays at its end where the epochs are longer or shorter now.
         plan, every = self.recipe.schedule, self.recipe.validation.every
         counts = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]

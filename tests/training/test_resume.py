@@ -12,8 +12,10 @@ import torch
 from nafnet_deploy.checkpoints.store import load_checkpoint
 from nafnet_deploy.errors import CheckpointError, ConfigError
 from nafnet_deploy.training.callbacks import Progress
+from nafnet_deploy.training.module import RestorationModule
 from nafnet_deploy.training.recipe import Recipe
 from nafnet_deploy.training.run import train
+from nafnet_deploy.training.schedule import learning_rate
 from tests.training.conftest import recipe_for
 
 
@@ -92,6 +94,17 @@ def test_epochs_of_another_length_are_validated_to_the_end(
     assert {g["weight_decay"] for g in state["optimizer_states"][0]["param_groups"]} == {0.2}
 
 
+def test_a_run_resumed_without_an_average_goes_on_from_the_weights_in_training(pictures: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(pictures)
+    train(recipe, tmp_path)
+    trained = torch.load(tmp_path / "last.state", weights_only=True)["current_model_state"]
+    plan = dataclasses.replace(recipe.schedule, steps=9, lr=1e-12, lr_min=0.0)
+    optimizer = dataclasses.replace(recipe.optimizer, ema=0.0)
+    train(dataclasses.replace(recipe, schedule=plan, optimizer=optimizer), tmp_path, resume=True)
+    for name, weight in load_checkpoint(tmp_path / "last.safetensors").weights.items():
+        assert torch.allclose(weight, trained[f"network.{name}"], atol=1e-9)
+
+
 def test_a_state_between_two_validations_is_refused(pictures: Path, tmp_path: Path) -> None:
     recipe = recipe_for(pictures, steps=12, every=2)
     stopped(recipe, tmp_path, 7)
@@ -122,13 +135,22 @@ def test_full_disk_leaves_the_previous_checkpoint_whole(
 
 
 def test_lower_rate_is_a_change_that_a_resumed_run_takes_and_another_network_is_not(
-    pictures: Path, tmp_path: Path
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = recipe_for(pictures)
     train(recipe, tmp_path)
     notes: list[str] = []
     longer = dataclasses.replace(recipe, schedule=dataclasses.replace(recipe.schedule, lr=1e-4, steps=9))
+    rates: list[float] = []
+    honest = RestorationModule.on_train_batch_start
+
+    def watched(module: RestorationModule, *batch: Any) -> None:
+        rates.append(module.trainer.optimizers[0].param_groups[0]["lr"])
+        honest(module, *batch)
+
+    monkeypatch.setattr(RestorationModule, "on_train_batch_start", watched)
     train(longer, tmp_path, resume=True, on_note=notes.append)
+    assert rates == [learning_rate(longer, step) for step in (6, 7, 8)]
     assert any("changed" in n and "schedule" in n for n in notes)
     assert load_checkpoint(tmp_path / "last.safetensors").provenance["steps"] == "9"
     with pytest.raises(ConfigError, match="another recipe"):
