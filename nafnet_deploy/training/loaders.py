@@ -13,8 +13,10 @@ from torch.utils.data import DataLoader, Subset
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.data.bank import PictureBank, large_enough
 from nafnet_deploy.data.datasets import CropDataset, StepSampler, ValidationDataset, collate
+from nafnet_deploy.data.degradations import Degradation
 from nafnet_deploy.data.pairs import Pair, find_pairs
 from nafnet_deploy.errors import ConfigError
+from nafnet_deploy.images.padding import round_up
 from nafnet_deploy.metrics import WINDOW as SSIM_WINDOW
 from nafnet_deploy.training.recipe import Recipe
 
@@ -31,13 +33,16 @@ def make_loaders(recipe: Recipe, config: ModelConfig, trainer: pl.Trainer, on_no
         on_note: told in a line what is left out, and how many pictures there are.
 
     Raises:
-        ConfigError: pictures that are missing, do not fit the network, are all too small, or too few for the processes.
+        ConfigError: pictures that are missing, do not fit the network, are all too small, or too few for the
+            processes; crops that the network or SSIM cannot take; damage for a network that enlarges.
     """
     data, validation = recipe.data, recipe.validation
     processes = trainer.world_size
     train_pairs, val_pairs = _find_both(recipe, config, on_note)
+    measurable = -(-SSIM_WINDOW // config.scale)
+    _check_settings(recipe, config, measurable)
     crops = large_enough(train_pairs, data.crop * config.scale, on_note)
-    whole = large_enough(val_pairs, max(config.size_multiple * config.scale, SSIM_WINDOW), on_note)
+    whole = large_enough(val_pairs, max(config.size_multiple, measurable) * config.scale, on_note)
     shown = _spread(whole, validation.pictures or len(whole))
     if len(shown) < processes:
         raise ConfigError(
@@ -89,6 +94,26 @@ def _find_both(recipe: Recipe, config: ModelConfig, on_note: Callable[[str], Non
         messages, mends = (dict.fromkeys(getattr(e, part) for e in errors) for part in ("message", "mend"))
         raise ConfigError(" ".join(messages), " ".join(mends))
     return found[0], found[1]
+
+
+def _check_settings(recipe: Recipe, config: ModelConfig, measurable: int) -> None:
+    """What of the recipe this network cannot be given; `measurable` is the smallest input whose result has an SSIM."""
+    crop, shown = recipe.data.crop, recipe.validation.crop
+    if crop % config.size_multiple:
+        raise ConfigError(
+            f"data.crop = {crop} is no multiple of {config.size_multiple}, as the network {recipe.preset} needs.",
+            f"Use {round_up(crop, config.size_multiple)}.",
+        )
+    if 0 < shown < measurable:
+        raise ConfigError(
+            f"validation.crop = {shown} is too small for SSIM's window of {SSIM_WINDOW} pixels.",
+            f"Use {measurable} or more, or 0 for whole pictures.",
+        )
+    if config.scale > 1 and (recipe.degradation != Degradation() or recipe.validation.degradation):
+        raise ConfigError(
+            f"the network {recipe.preset} enlarges: its pictures are shrunk, and [degradation] does nothing.",
+            "Take degradation and validation.degradation out of the recipe.",
+        )
 
 
 def _spread(pairs: list[Pair], count: int) -> list[Pair]:

@@ -48,7 +48,8 @@ def train(
         on_note: called with a line for the user, on the first process.
 
     Raises:
-        ConfigError: an unknown loss, preset or layout, unusable data, or a state of another recipe.
+        ConfigError: an unknown loss, preset or layout, unusable data, settings that the network cannot take, or a state
+            of another recipe.
         UsageError: the loss, the weights or their scores are no longer numbers.
         CheckpointError: nothing to resume, a run in `out` that would be overwritten, or a place that cannot be written.
     """
@@ -63,6 +64,11 @@ def train(
         torch.manual_seed(recipe.seed)
         chosen = preset(recipe.preset).config
         config = dataclasses.replace(chosen, iterations=recipe.iterations or chosen.iterations)
+        if (trained := recipe.schedule.iterations) > 1 and not config.positions:
+            raise ConfigError(
+                f"schedule.iterations = {trained}: the network {recipe.preset} has no reasoning to repeat.",
+                "Set it to 1.",
+            )
         module = _Resumable(recipe, config)
         if recipe.start and not resume:
             _start_from(module, recipe.start, note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -186,9 +187,34 @@ def test_a_layout_that_does_not_fit_the_network_is_refused(
     network: str, layout: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.fromarray(np.zeros((32, 40, 3), np.uint8)).save(tmp_path / "a.png")
-    places = [f"data.train={tmp_path}", f"data.val={tmp_path}", f"data.layout={layout}"]
+    places = [f"data.train={tmp_path}", f"data.val={tmp_path}", f"data.layout={layout}", "schedule.iterations=1"]
     assert start("denoising", network, tmp_path / "run", *places) == 2
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("network", "change", "words"),
+    [
+        ("plain", "data.crop=50", "data.crop = 50 is no multiple of 4, as the network plain needs. Use 52."),
+        ("tiny", "validation.crop=10", "validation.crop = 10 is too small .* Use 11 or more, or 0"),
+        ("x2", "validation.crop=5", "validation.crop = 5 is too small .* Use 6 or more, or 0"),
+        (
+            "plain",
+            "schedule.iterations=2",
+            "schedule.iterations = 2: the network plain has no reasoning .* Set it to 1",
+        ),
+        ("x2", "degradation.type=blur", r"the network x2 enlarges: .* \[degradation\] does nothing"),
+        ("x2", "validation.degradation.type=blur", r"the network x2 enlarges: .* \[degradation\] does nothing"),
+    ],
+)
+def test_settings_that_the_network_cannot_take_are_refused_before_the_first_step(
+    network: str, change: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo(tmp_path / "1.png", (96, 80))
+    places = [f"data.train={tmp_path}", f"data.val={tmp_path}", "data.layout=clean", "schedule.iterations=1"]
+    assert start("super-resolution", network, tmp_path / "run", *places, change) == 2
+    assert re.search(words, " ".join(capsys.readouterr().err.split()))
+    assert not (tmp_path / "run").exists()
 
 
 def test_presets_of_recipes_have_data_of_their_kind() -> None:
