@@ -23,7 +23,16 @@ from nafnet_deploy.checkpoints.catalogue import load_model
 from nafnet_deploy.errors import CheckpointError, ConfigError
 from nafnet_deploy.models.registry import count_parameters
 from nafnet_deploy.presets import preset
-from nafnet_deploy.training.callbacks import BEST_FILE, LOG_EVERY, STATE_FILE, Files, Progress, Reporter, Samples
+from nafnet_deploy.training.callbacks import (
+    BEST_FILE,
+    LAST_FILE,
+    LOG_EVERY,
+    STATE_FILE,
+    Files,
+    Progress,
+    Reporter,
+    Samples,
+)
 from nafnet_deploy.training.loaders import Loaders, make_loaders
 from nafnet_deploy.training.module import RestorationModule
 from nafnet_deploy.training.recipe import Recipe
@@ -59,8 +68,10 @@ def train(
         note = on_note if trainer.is_global_zero else lambda line: None
         if resume:
             _check_state(state, recipe, note)
-        elif state.exists():
-            raise CheckpointError(f"{out} already holds a run.", "Go on with --resume, or give another folder with -o.")
+        else:
+            _refuse_a_run(out)
+        if (plan := recipe.schedule).warmup >= plan.steps:
+            note(f"schedule.warmup = {plan.warmup} lasts all {plan.steps} steps: the learning rate only rises")
         torch.manual_seed(recipe.seed)
         chosen = preset(recipe.preset).config
         config = dataclasses.replace(chosen, iterations=recipe.iterations or chosen.iterations)
@@ -172,6 +183,15 @@ def _start_from(module: RestorationModule, start: str, on_note: Callable[[str], 
         raise ConfigError(f"no weight of {start} fits the preset {module.recipe.preset}.", "Choose another start.")
     module.network.load_state_dict(found, strict=False)
     on_note(f"{len(found)} of {len(wanted)} tensors start from {Path(start).name}")
+
+
+def _refuse_a_run(out: Path) -> None:
+    """What an earlier run left in `out` is never written over."""
+    if (out / STATE_FILE).exists():
+        raise CheckpointError(f"{out} already holds a run.", "Go on with --resume, or give another folder with -o.")
+    kept = [path for name in (BEST_FILE, LAST_FILE, "step-*.safetensors") for path in out.glob(name)]
+    if kept:
+        raise CheckpointError(f"{out} already holds {kept[0].name} of a run.", "Give another folder with -o.")
 
 
 def _check_state(path: Path, recipe: Recipe, on_note: Callable[[str], None]) -> None:

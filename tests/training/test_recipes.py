@@ -114,7 +114,16 @@ def test_validation_pictures_are_of_every_task(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        *("seed=-1", "optimizer.weight_decay=-1.0", "optimizer.clip=-1.0", "machine.devices=0", "machine.nodes=0"),
+        *(
+            "seed=-1",
+            f"seed={2**64}",
+            "iterations=0",
+            "schedule.lr=1e-8",
+            "optimizer.weight_decay=-1.0",
+            "optimizer.clip=-1.0",
+            "machine.devices=0",
+            "machine.nodes=0",
+        ),
         *(f"validation.{name}=-1" for name in ("crop", "pictures", "samples", "patience", "keep_every")),
     ],
 )

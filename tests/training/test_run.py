@@ -102,7 +102,7 @@ def test_tensorboard_holds_scalars_and_sample_pictures(pictures: Path, tmp_path:
 def test_training_goes_on_from_another_checkpoint_s_weights(pictures: Path, tmp_path: Path) -> None:
     first = train(recipe_for(pictures), tmp_path / "first")
     again = dataclasses.replace(recipe_for(pictures, steps=1), start=str(first))
-    again = dataclasses.replace(again, schedule=dataclasses.replace(again.schedule, lr=1e-9))
+    again = dataclasses.replace(again, schedule=dataclasses.replace(again.schedule, lr=1e-9, lr_min=0.0))
     weights = load_checkpoint(train(again, tmp_path / "again")).weights
     for name, weight in load_checkpoint(first).weights.items():
         assert (weight - weights[name]).abs().max() < 1e-6
@@ -154,7 +154,10 @@ def test_a_run_that_diverges_before_its_first_checkpoint_is_not_told_to_resume(
 
 def test_second_run_never_overwrites_the_first(pictures: Path, tmp_path: Path) -> None:
     train(recipe_for(pictures, steps=1, every=1), tmp_path)
-    with pytest.raises(CheckpointError, match="already holds a run"):
+    with pytest.raises(CheckpointError, match=r"already holds a run.*--resume"):
+        train(recipe_for(pictures, steps=1, every=1), tmp_path)
+    (tmp_path / "last.state").unlink()
+    with pytest.raises(CheckpointError, match=r"already holds best.safetensors of a run. Give another folder"):
         train(recipe_for(pictures, steps=1, every=1), tmp_path)
 
 
@@ -171,6 +174,13 @@ def test_schedule_warms_up_and_ends_at_its_lowest_rate(pictures: Path) -> None:
     assert learning_rate(recipe, 0) == pytest.approx(1e-3)
     assert learning_rate(recipe, 2) == pytest.approx(2e-3)
     assert learning_rate(recipe, 100) == pytest.approx(1e-6)
+
+
+def test_a_warm_up_that_outlasts_the_run_is_told(pictures: Path, tmp_path: Path) -> None:
+    recipe = recipe_for(pictures, steps=2, every=2)
+    notes: list[str] = []
+    train(recipe, tmp_path / "tiny", on_note=notes.append)
+    assert "schedule.warmup = 2 lasts all 2 steps: the learning rate only rises" in notes
 
 
 def test_progressive_runs_start_with_one_iteration_and_end_with_all(pictures: Path) -> None:
