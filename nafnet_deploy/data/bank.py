@@ -73,7 +73,7 @@ def large_enough(pairs: Sequence[Pair], smallest: int, on_skip: Callable[[str], 
     kept = []
     for pair in pairs:
         try:
-            width, height = read_size(pair.clean)
+            height, width = read_size(pair.clean)
         except ImageError as error:
             on_skip(f"{pair.clean.name} is skipped: {error.message}")
             continue

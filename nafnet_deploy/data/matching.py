@@ -48,6 +48,8 @@ class Misfits:
     """Side of a clean picture over that of its degraded one."""
     alone: list[Path] = dataclasses.field(default_factory=list)
     """Views of a stereo pair without the other one."""
+    uneven: list[tuple[Path, tuple[int, int], tuple[int, int]]] = dataclasses.field(default_factory=list)
+    """Left views of another size than their right one, with (height, width) of both."""
 
     def check(self) -> None:
         """Does nothing when all is well.
@@ -62,15 +64,16 @@ class Misfits:
             (self.alone, "without the other view, _L or _R"),
         ]
         parts = [f"{len(paths)} {kind} ({first_names(map(self._name, paths))})" for paths, kind in kinds if paths]
-        if self.sizes:
-            described = (
-                f"{self._name(path)} {w}x{h} but clean {clean_w}x{clean_h}"
-                for path, (h, w), (clean_h, clean_w) in self.sizes
-            )
-            size = "another size than" if self.scale == 1 else f"another size than {self.scale} times smaller than"
-            parts.append(f"{len(self.sizes)} of {size} the clean one ({first_names(described)})")
+        smaller = "" if self.scale == 1 else f" {self.scale} times smaller than"
+        uneven = [
+            (self.sizes, f"of another size than{smaller} the clean one", "clean"),
+            (self.uneven, "of another size than the right view", "right"),
+        ]
+        for found, kind, other in uneven:
+            described = (f"{self._name(path)} {w}x{h} but {other} {ow}x{oh}" for path, (h, w), (oh, ow) in found)
+            parts += [f"{len(found)} {kind} ({first_names(described)})"] * bool(found)
         if parts:
-            count = sum(len(paths) for paths, _ in kinds) + len(self.sizes)
+            count = sum(len(paths) for paths, _ in kinds) + sum(len(found) for found, *_ in uneven)
             plural = "file does" if count == 1 else "files do"
             raise ConfigError(
                 f"{self.root}: {count} {plural} not pair: {'; '.join(parts)}.",

@@ -9,7 +9,7 @@ from pathlib import Path
 from nafnet_deploy.data import layouts
 from nafnet_deploy.data.matching import Misfits, first_names, match, readable
 from nafnet_deploy.errors import ConfigError, ImageError
-from nafnet_deploy.images.files import PICTURE_SUFFIXES
+from nafnet_deploy.images.files import PICTURE_SUFFIXES, read_size
 from nafnet_deploy.tables import nearest
 
 
@@ -141,7 +141,7 @@ def find_pairs(
 
 
 def join_views(pairs: Sequence[Pair], unreadable: set[Path], misfits: Misfits) -> list[Pair]:
-    """Left views with their right ones; a view whose partner is not there goes to `misfits`.
+    """Left views with their right ones; a view whose partner is not there or of another size goes to `misfits`.
 
     Args:
         pairs: single views, the stems of their clean pictures ending with _L or _R.
@@ -156,7 +156,12 @@ def join_views(pairs: Sequence[Pair], unreadable: set[Path], misfits: Misfits) -
         if not stem.endswith(("_L", "_R")) or (other not in by_stem and other not in broken):
             misfits.alone.append(pair.clean)
         elif stem.endswith("_L") and other in by_stem:
-            joined.append(dataclasses.replace(pair, right=by_stem[other]))
+            right = by_stem[other]
+            sizes = read_size(pair.clean), read_size(right.clean)
+            if sizes[0] == sizes[1]:
+                joined.append(dataclasses.replace(pair, right=right))
+            else:
+                misfits.uneven.append((pair.clean, *sizes))
     return joined
 
 

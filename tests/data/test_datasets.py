@@ -127,6 +127,17 @@ def test_views_without_their_partner_are_named(views: tuple[str, ...], words: st
         find_pairs("stereo", tmp_path, "train", scale=2, views=2)
 
 
+def test_views_of_different_size_are_named(tmp_path: Path) -> None:
+    for view, size in (("a_L", (20, 16)), ("a_R", (20, 18)), ("b_L", (20, 16)), ("b_R", (20, 16)), ("c_L", (20, 16))):
+        photo(tmp_path / f"{view}.png", size)
+    words = (
+        r"2 files do not pair: 1 without the other view, _L or _R \(c_L.png\); "
+        r"1 of another size than the right view \(a_L.png 20x16 but right 20x18\)"
+    )
+    with pytest.raises(ConfigError, match=words):
+        find_pairs("stereo", tmp_path, "train", scale=2, views=2)
+
+
 def test_sizes_that_do_not_belong_together_are_named(tmp_path: Path) -> None:
     photo(tmp_path / "lr/x2/a.png", (20, 16))
     photo(tmp_path / "hr/a.png", (41, 32))

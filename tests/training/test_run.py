@@ -42,12 +42,12 @@ def test_corrupt_and_small_pictures_are_skipped_and_named(pictures: Path, tmp_pa
     folder = tmp_path / "mixed"
     shutil.copytree(pictures, folder)
     (folder / "broken.png").write_bytes((folder / "0.png").read_bytes()[:200])
-    Image.new("RGB", (8, 8)).save(folder / "small.png")
+    Image.new("RGB", (20, 8)).save(folder / "small.png")
     (folder / "text.png").write_text("not a picture")
     notes: list[str] = []
     train(recipe_for(folder), tmp_path / "run", on_note=notes.append)
     assert any("text.png" in n for n in notes)
-    assert any("small.png" in n and "smaller" in n for n in notes)
+    assert "small.png is skipped: 20x8 is smaller than 16x16." in notes
     assert any("unreadable" in n for n in notes), "a file whose header is whole is found out when it is decoded"
     assert any("5 training pictures" in n for n in notes)
 
