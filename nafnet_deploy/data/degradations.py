@@ -73,7 +73,8 @@ class Degradation:
     @property
     def margin(self) -> int:
         """Pixels around a crop that its degraded version depends on, a multiple of `unit`."""
-        reach = {"noise": 0.0, "jpeg": 8.0, "scale": 2 / self.scale[0], "motion": self.motion[1] / 2}
+        # Shrinking and enlarging reach 2 small pixels each; the last of the four count less than a level of 255.
+        reach = {"noise": 0.0, "jpeg": 8.0, "scale": 3 / self.scale[0], "motion": self.motion[1] / 2}
         reach["blur"] = max(reach["motion"], 4 * self.blur_sigma[1])
         reach["combined"] = reach["blur"] + reach["scale"] + reach["jpeg"]
         return math.ceil(reach[self.type] / self.unit) * self.unit

@@ -98,6 +98,17 @@ def test_a_crop_with_its_margin_is_degraded_as_the_whole_picture_is(kind: str) -
     assert np.abs(whole[:32] - part[:32]).max() <= 1 / 255 + 1e-6
 
 
+@pytest.mark.parametrize("factor", [0.25, 0.5])
+def test_what_lies_beyond_the_margin_of_scaling_changes_a_crop_by_a_rounding_at_most(factor: float) -> None:
+    settings = Degradation(type="scale", scale=(factor, factor))
+    harsh = np.random.default_rng(0).random((160, 160, 3), dtype=np.float32)
+    inside, wide = slice(48, 112), slice(48 - settings.margin, 112 + settings.margin)
+    whole = settings(harsh, np.random.default_rng(3))
+    part = settings(harsh[wide, wide], np.random.default_rng(3))
+    middle = slice(settings.margin, settings.margin + 64)
+    assert np.abs(whole[inside, inside] - part[middle, middle]).max() <= 1 / 255 + 1e-6
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
