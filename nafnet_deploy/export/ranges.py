@@ -248,5 +248,6 @@ class _Recorder:
 
     def _deviation(self, module: ChannelNorm, inputs: Any) -> None:
         x = inputs[0]
-        deviation = x[:, 1:] if module.centred else x - x.mean(dim=1, keepdim=True)
+        # a centred input's first channel, the only one of a network of width 1, does not count
+        deviation = x * (module.mean != 0) if module.centred else x - x.mean(dim=1, keepdim=True)
         self.see("squared deviation", deviation.square())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,12 @@ def test_largest_values_are_those_that_the_network_computes() -> None:
     assert STATE not in found.peaks
     block = {"middle_blks.0", "middle_blks.0.project", "middle_blks.0.close"}
     assert set(found.peaks) == {TRUNK, "intro", "downs.0", "ups.0.0", "ending"} | block
+
+
+def test_a_network_of_one_channel_deviates_from_its_mean_by_nothing() -> None:
+    config = dataclasses.replace(PLAIN, width=1, encoder_blocks=(1,), middle_blocks=0)
+    found = scan(fold(stir(seeded(config))), [seeded_inputs(config)[0][..., :32, :32]], 1)
+    assert found.classes["squared deviation"] == (0,)
 
 
 def test_every_iteration_is_scanned_and_the_network_left_alone() -> None:
