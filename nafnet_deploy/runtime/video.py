@@ -6,7 +6,7 @@ import dataclasses
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,21 +18,17 @@ from nafnet_deploy.errors import ConfigError, EngineError, ImageError, MissingDe
 from nafnet_deploy.images.picture import to_unit_range
 from nafnet_deploy.runtime.files import fault_of
 from nafnet_deploy.runtime.restorer import Restorer
-from nafnet_deploy.runtime.video_writing import CONTAINERS, Encoder, converted
+from nafnet_deploy.runtime.video_reading import Clip, Frame, readable
+from nafnet_deploy.runtime.video_writing import CONTAINERS, Encoder
 from nafnet_deploy.tables import nearest
 
 if TYPE_CHECKING:
-    from av.container import InputContainer
     from av.packet import Packet
-    from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 """Suffixes by which a clip is known, lower case."""
 CODECS = {"h264": "libx264", "hevc": "libx265"}
 """Words of `--video-codec`, and FFmpeg's encoders."""
-_SLACK = 0.1
-"""A clip that ends earlier than its header says by more (seconds) is cut off."""
 _WAITING = 3
 """Frames that wait to be encoded, at most."""
 
@@ -104,8 +100,8 @@ def restore_clip(
         raise MissingDependency("av", "video", "to read and write clips") from error
     began, part = time.perf_counter(), target.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with _reading(source), av.open(str(source)) as container:
-            clip = _Clip(source, container)
+        with readable(source), av.open(str(source)) as container:
+            clip = Clip(source, container)
             encoder = Encoder(part, target, CODECS[codec], crf, clip.video, clip.audio, container)
             try:
                 frames = _restore(restorer, clip, encoder, on_frame)
@@ -121,74 +117,12 @@ def restore_clip(
     return ClipResult(frames, time.perf_counter() - began, clip.left_out)
 
 
-@dataclasses.dataclass
-class Frame:
-    """A decoded frame on its way."""
-
-    original: VideoFrame
-    """What was decoded: time stamp, colours, format."""
-    pixels: NDArray[Any]
-    """[H, W, 3] RGB, uint8 or uint16; restored in between."""
-
-
-class _Clip:
-    """The packets of an open clip, in their order."""
-
-    def __init__(self, source: Path, container: InputContainer) -> None:
-        moving = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
-        if not moving:
-            raise ImageError(f"{source} holds no moving pictures.", "Give a clip.")
-        self.source, self._container = source, container
-        self.video: VideoStream = moving[0]
-        self.video.thread_type = "AUTO"
-        self.audio = list(container.streams.audio)
-        kept = {self.video.index, *(stream.index for stream in self.audio)}
-        self.left_out = tuple(sorted({stream.type for stream in container.streams if stream.index not in kept}))
-        rate = self.video.average_rate
-        self.expected = self.video.frames or (round(self._length() * rate) if rate else 0)
-
-    def _length(self) -> float:
-        """Seconds that the header promises; 0 where it does not say."""
-        if self.video.duration is not None and self.video.time_base is not None:
-            return float(self.video.duration * self.video.time_base)
-        if self._container.duration is not None and not self.left_out:
-            return float(self._container.duration / 1e6)
-        return 0.0
-
-    def items(self) -> Iterator[Frame | Packet]:
-        """Decoded frames, and packets of sound, as they come.
-
-        Raises:
-            ImageError: the clip is cut off.
-        """
-        first = last = None
-        whole = True
-        for packet in self._container.demux(self.video, *self.audio):
-            whole = whole and not packet.is_corrupt
-            if packet.pts is not None and packet.time_base is not None:
-                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                first = end if first is None else min(first, end)
-                last = end if last is None else max(last, end)
-            if packet.stream is self.video:
-                for frame in packet.decode():
-                    deep = frame.format.components[0].bits > 8
-                    yield Frame(frame, converted(frame, "rgb48le" if deep else "rgb24").to_ndarray())
-            elif packet.dts is not None:
-                yield packet
-        seconds = 0.0 if first is None or last is None else last - min(first, 0.0)
-        if not whole or seconds < self._length() - _SLACK:
-            raise ImageError(
-                f"{self.source} is cut off: it says {self._length():.1f} s and ends after {seconds:.1f} s.",
-                "Get a whole copy, or make one of what is there with: ffmpeg -i CLIP -c copy SHORTER",
-            )
-
-
-def _restore(restorer: Restorer, clip: _Clip, encoder: Encoder, on_frame: OnFrame | None) -> int:
+def _restore(restorer: Restorer, clip: Clip, encoder: Encoder, on_frame: OnFrame | None) -> int:
     """Moves everything from the clip to the encoder; returns the number of frames."""
     items, waiting, frames = clip.items(), deque[Future[None]](), 0
 
     def following() -> Frame | Packet | None:
-        with _reading(clip.source):
+        with readable(clip.source):
             return next(items, None)
 
     with ThreadPoolExecutor(1, "decode") as reading, ThreadPoolExecutor(1, "encode") as writing:
@@ -236,21 +170,3 @@ def _check(source: Path, target: Path, codec: str, crf: int) -> None:
         raise ImageError(f"{target} is a folder.", "Give the name of a file.")
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target} is the input itself and is never overwritten.", "Give another output with -o.")
-
-
-class _reading:
-    """Turns what FFmpeg says of a source into one line."""
-
-    def __init__(self, source: Path) -> None:
-        self._source = source
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from av.error import FFmpegError
-
-        if isinstance(error, FFmpegError):
-            reason = error.strerror or type(error).__name__
-            raise ImageError(
-                f"{self._source} is no clip that can be read: {reason}.", "Give a whole video file."
-            ) from error

@@ -61,6 +61,23 @@ def write(
     return path
 
 
+def write_with_subtitle(path: Path, seconds: float) -> Path:
+    """A clip of the frames of `write` with one line of text, shown from the beginning for so long."""
+    with av.open(str(write(path.with_name("bare.mkv"), sound=None))) as bare, av.open(str(path), "w") as out:
+        video, text = out.add_stream_from_template(bare.streams.video[0]), out.add_stream("ass")
+        text.codec_context.subtitle_header = b"[Script Info]\nScriptType: v4.00+\n[V4+ Styles]\n[Events]\n"
+        out.start_encoding()
+        line = av.Packet(b"0,0,Default,,0,0,0,,hello")
+        line.stream, line.pts, line.dts, line.duration = text, 0, 0, round(seconds * 1000)
+        line.time_base = Fraction(1, 1000)
+        out.mux(line)
+        for packet in bare.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                out.mux(packet)
+    return path
+
+
 def times(path: Path) -> list[float]:
     """Seconds at which the frames are shown, from the first."""
     with av.open(str(path)) as clip:
@@ -189,6 +206,19 @@ def test_a_clip_that_is_cut_off_is_refused_and_nothing_is_written(
         restore_clip(same, cut, tmp_path / f"b{suffix}")
     assert refused.value.mend
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([f"a{suffix}", cut.name])
+
+
+@pytest.mark.parametrize("seconds", [0.1, 60])
+def test_a_cut_off_clip_is_refused_whatever_it_holds_beside_the_picture(
+    same: Restorer, tmp_path: Path, seconds: float
+) -> None:
+    source = write_with_subtitle(tmp_path / "a.mkv", seconds)
+    assert restore_clip(same, source, tmp_path / "b.mkv").left_out == ("subtitle",)
+    content = source.read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(content[: len(content) * 6 // 10])
+    with pytest.raises(ImageError, match="cut off"):
+        restore_clip(same, tmp_path / "cut.mkv", tmp_path / "c.mkv")
+    assert not (tmp_path / "c.mkv").exists()
 
 
 @pytest.mark.parametrize("content", [b"just text\n" * 50, b"\0" * 4000])
