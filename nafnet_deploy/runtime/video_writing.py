@@ -23,6 +23,8 @@ CONTAINERS = {".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 """Suffixes of clips that can be written, and FFmpeg's names for them."""
 
 _RGB, _BT709 = 0, 1
+_LEAST_HEVC = 64
+"""Pixels across: below, x265 as PyAV brings it writes outside its memory."""
 
 
 def converted(frame: VideoFrame, form: str, **target: Any) -> VideoFrame:
@@ -63,6 +65,10 @@ class Encoder:
 
         self._target, self._source = target, video
         self._last: int | None = None
+        self._start = self._end = 0
+        """Of what is shown so far, in the source's time base."""
+        self._delay: int | None = None
+        """How much earlier than it is shown the first frame is decoded."""
         self._early: list[Packet] | None = []
         """Sound that came before the first frame, without which the file's header cannot be written."""
         with self._naming():
@@ -103,8 +109,9 @@ class Encoder:
                 dst_colorspace=_matrix(original.colorspace),
                 dst_color_range=original.color_range,
             )
-            frame.pts, frame.time_base = self._time(original), self._source.time_base
-            self._output.mux(self._video.encode(frame))
+            frame.pts, frame.duration = self._time(original)
+            frame.time_base = self._source.time_base
+            self._mux(self._video.encode(frame))
 
     def sound(self, packet: Packet) -> None:
         """Copies one packet of sound.
@@ -126,7 +133,7 @@ class Encoder:
             ImageError: it cannot be written.
         """
         with self._naming():
-            self._output.mux(self._video.encode(None))
+            self._mux(self._video.encode(None), final=True)
             self._output.close()
 
     def close(self) -> None:
@@ -134,14 +141,36 @@ class Encoder:
         with suppress(Exception):  # what is wrong with it was said before
             self._output.close()
 
+    def _mux(self, packets: list[Packet], final: bool = False) -> None:
+        if packets and self._delay is None:
+            self._delay = self._start - (packets[0].dts or 0)
+        if packets and final:
+            self._end_on_time(packets)
+        self._output.mux(packets)
+
+    def _end_on_time(self, packets: list[Packet]) -> None:
+        """Has the last frame shown as long as it was, though the last that is decoded may be another."""
+        if self._source.duration is not None:  # of MP4, whose frames last from one decoding to the next
+            self._end = max(self._end, (self._source.start_time or 0) + self._source.duration)
+        latest, last = max(packets, key=lambda packet: packet.pts or 0), packets[-1]
+        latest.duration = self._end - (latest.pts or 0)
+        if self._target.suffix.lower() != ".mkv":  # MP4 adds up what lies between one decoding and the next
+            last.duration = self._end - min(last.pts or 0, (last.dts or 0) + (self._delay or 0))
+
     def _begin(self, original: VideoFrame, pixels: NDArray[Any]) -> None:
         """The encoder's settings, known with the first restored frame."""
+        from av.codec.context import Flags
         from av.sidedata.sidedata import Type
 
         stream, source = self._video, self._source.codec_context
+        if stream.codec_context.codec.name == "libx265" and pixels.shape[1] < _LEAST_HEVC:
+            raise ImageError(
+                f"a result {pixels.shape[1]} pixels wide is too narrow for HEVC.", "Use --video-codec h264."
+            )
         stream.height, stream.width = pixels.shape[:2]
         stream.pix_fmt = self._pixel_format(original, pixels)
         stream.codec_context.time_base = self._source.time_base
+        stream.codec_context.flags |= Flags.frame_duration
         if self._source.sample_aspect_ratio:
             stream.codec_context.sample_aspect_ratio = self._source.sample_aspect_ratio
         for name in ("colorspace", "color_range", "color_primaries", "color_trc"):
@@ -159,16 +188,18 @@ class Encoder:
         same = original.format.name
         return same if same in known and same.startswith("yuv") else f"yuv420p{deep}"
 
-    def _time(self, original: VideoFrame) -> int:
-        """The frame's time stamp; each is later than the one before, as encoders demand."""
-        step = 1
-        if original.pts is None and self._source.average_rate and self._source.time_base:
-            step = max(round(1 / (self._source.average_rate * self._source.time_base)), 1)
-        stamp: int = original.pts or 0
-        if self._last is not None and (original.pts is None or stamp <= self._last):
-            stamp = self._last + step
-        self._last = stamp
-        return stamp
+    def _time(self, original: VideoFrame) -> tuple[int, int]:
+        """The frame's time stamp, later than the one before, as encoders demand, and how long it is shown."""
+        duration = original.duration
+        if not duration and self._source.average_rate and self._source.time_base:
+            duration = round(1 / (self._source.average_rate * self._source.time_base))
+        stamp, duration = original.pts or 0, max(duration, 1)
+        if self._last is None:
+            self._start = stamp
+        elif original.pts is None or stamp <= self._last:
+            stamp = self._last + (duration if original.pts is None else 1)
+        self._last, self._end = stamp, stamp + duration
+        return stamp, duration
 
     @contextmanager
     def _naming(self) -> Iterator[None]:

@@ -78,6 +78,25 @@ def write_with_subtitle(path: Path, seconds: float) -> Path:
     return path
 
 
+def write_slides(path: Path, reordered: bool) -> Path:
+    """Four frames, the last of which is shown from 2 to 6 s; `reordered` ones are not decoded in their order."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=25, options={"b-adapt": "0", "bf": "2" if reordered else "0"})
+        video.height, video.width, video.codec_context.time_base = SIDE, SIDE, Fraction(1, 1000)
+        packets = []
+        for tick in (0, 1000, 1500, 2000):
+            frame = av.VideoFrame.from_ndarray(picture(5), "rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = tick, Fraction(1, 1000)
+            packets += video.encode(frame)
+        packets += video.encode(None)
+        for packet in packets:
+            packet.duration = {0: 1000, 2000: 4000}.get(packet.pts, 500)
+        if path.suffix == ".mp4":  # its frames last from one decoding to the next
+            packets[-1].duration = 6000 - min(packets[-1].pts, packets[-1].dts - packets[0].dts)
+        out.mux(packets)
+    return path
+
+
 def times(path: Path) -> list[float]:
     """Seconds at which the frames are shown, from the first."""
     with av.open(str(path)) as clip:
@@ -122,6 +141,19 @@ def test_frames_keep_their_order_and_times_and_the_sound_is_copied(
     assert sounds(target) == sounds(source) != []
     assert source.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([source.name, target.name])
+
+
+@pytest.mark.parametrize("reordered", [False, True])
+@pytest.mark.parametrize(("suffix", "result"), [(".mkv", ".mp4"), (".mp4", ".mkv"), (".mp4", ".mov"), (".mkv", ".mkv")])
+def test_the_last_frame_is_shown_as_long_as_it_was(
+    same: Restorer, tmp_path: Path, suffix: str, result: str, reordered: bool
+) -> None:
+    source, target = write_slides(tmp_path / f"a{suffix}", reordered), tmp_path / f"b{result}"
+    restore_clip(same, source, target)
+    assert np.allclose(times(target), [0, 1, 1.5, 2], atol=0.0015)
+    for name in (source, target):
+        with av.open(str(name)) as clip:
+            assert clip.duration == pytest.approx(6e6, abs=2e3), name
 
 
 def test_a_clip_without_sound_gets_none(same: Restorer, tmp_path: Path) -> None:
@@ -189,6 +221,8 @@ def test_the_encoder_and_its_factor_are_the_user_s(same: Restorer, tmp_path: Pat
     restore_clip(same, source, tmp_path / "fine.mp4", crf=5)
     restore_clip(same, source, tmp_path / "coarse.mp4", crf=45)
     assert (tmp_path / "coarse.mp4").stat().st_size < (tmp_path / "fine.mp4").stat().st_size
+    with pytest.raises(ImageError, match="h264"):  # x265 damages this process's memory
+        restore_clip(same, write(tmp_path / "narrow.mp4", size=(32, 48)), tmp_path / "x.mp4", "hevc")
     for codec, crf in (("vp9", 18), ("h264", 52), ("h264", -1)):
         with pytest.raises(ConfigError):
             restore_clip(same, source, tmp_path / "x.mp4", codec, crf)
