@@ -74,9 +74,9 @@ def restore_clip(
 ) -> ClipResult:
     """Restores every frame of a clip's first moving picture.
 
-    Kept: the order and time stamps of the frames (variable rates too), rotation, sample aspect, colour tags, 8 or more
-    bits, chapters and tags; all sound is copied without re-encoding. Decoding, network and encoding overlap. Subtitles
-    and transparency are left out.
+    Kept: the order and times of the frames (variable rates too), rotation, sample aspect, colour tags, resolution of
+    colour, 8 or more bits, chapters and tags; all sound is copied without re-encoding. Decoding, network and encoding
+    overlap. Subtitles and transparency are left out.
 
     Args:
         restorer: of single pictures.
@@ -89,7 +89,8 @@ def restore_clip(
     Raises:
         ConfigError: an unknown codec or an impossible factor.
         UsageError: the target is the source.
-        ImageError: the source is no clip, damaged or cut off, or the target cannot be written or hold the sound.
+        ImageError: the source is no clip, damaged, cut off, interlaced or changes its size, or the target cannot be
+            written or hold the sound.
         EngineError: see `Restorer`.
         MissingDependency: PyAV is not installed.
     """
@@ -162,6 +163,8 @@ def _check(source: Path, target: Path, codec: str, crf: int) -> None:
         raise ConfigError(f"the video codec {codec!r} is unknown.", nearest(codec, tuple(CODECS)))
     if not 0 <= crf <= 51:
         raise ConfigError(f"--crf {crf} is impossible.", "Use 0 (no loss) to 51.")
+    if source.exists() and not source.is_file():  # opening a pipe would wait for ever
+        raise ImageError(f"{source} is not a file.", "Give a clip.")
     if target.suffix.lower() not in CONTAINERS:
         raise ImageError(f"{target} cannot be written as a clip.", f"Use one of {', '.join(CONTAINERS)}.")
     if not target.parent.is_dir():

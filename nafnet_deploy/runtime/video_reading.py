@@ -41,11 +41,13 @@ class Clip:
         if not moving:
             raise ImageError(f"{source} holds no moving pictures.", "Give a clip.")
         self.source, self._container = source, container
+        self._size: tuple[int, int] | None = None
         self.video: VideoStream = moving[0]
         self.video.thread_type = "AUTO"
         self.audio = list(container.streams.audio)
         self._kept = {self.video.index, *(stream.index for stream in self.audio)}
-        self.left_out = tuple(sorted({stream.type for stream in container.streams if stream.index not in self._kept}))
+        kinds = {stream.type for stream in container.streams if stream.index not in self._kept}
+        self.left_out = tuple(sorted(kinds | ({"transparency"} if _transparent(self.video) else set())))
         rate = self.video.average_rate
         self.expected = self.video.frames or (round(max(self._promised()) * rate) if rate else 0)
 
@@ -61,7 +63,7 @@ class Clip:
         """Decoded frames, and packets of sound, as they come.
 
         Raises:
-            ImageError: the clip is cut off.
+            ImageError: the clip is cut off or damaged, interlaced, or changes its size.
         """
         first = kept = every = 0.0
         whole = True
@@ -73,6 +75,7 @@ class Clip:
                 kept = max(kept, end) if packet.stream.index in self._kept else kept
             if packet.stream is self.video:
                 for frame in packet.decode():
+                    self._check(frame)
                     deep = frame.format.components[0].bits > 8
                     yield Frame(frame, converted(frame, "rgb48le" if deep else "rgb24").to_ndarray())
             elif packet.dts is not None and packet.stream.index in self._kept:
@@ -83,6 +86,32 @@ class Clip:
                     f"{self.source} is cut off: it says {promised:.1f} s and ends after {last - first:.1f} s.",
                     "Get a whole copy, or make one of what is there with: ffmpeg -i CLIP -c copy SHORTER",
                 )
+
+    def _check(self, frame: VideoFrame) -> None:
+        """Refuses a frame that could only be restored into something else than it was."""
+        self._size = self._size or (frame.width, frame.height)
+        if frame.is_corrupt:
+            raise ImageError(
+                f"{self.source} is damaged at {frame.time or 0:.1f} s.",
+                "Get a whole copy, or patch what is broken with: ffmpeg -i CLIP -c:v ffv1 -c:a copy PATCHED.mkv",
+            )
+        if frame.interlaced_frame:  # a network takes both fields for one picture
+            raise ImageError(
+                f"{self.source} is interlaced.",
+                "Make whole frames first with: ffmpeg -i CLIP -vf bwdif -c:v ffv1 -c:a copy WHOLE.mkv",
+            )
+        if (frame.width, frame.height) != self._size:
+            old, new = (f"{width}x{height}" for width, height in (self._size, (frame.width, frame.height)))
+            raise ImageError(
+                f"{self.source} changes its size at {frame.time or 0:.1f} s, from {old} to {new} pixels.",
+                "Cut it there, e.g. with: ffmpeg -i CLIP -t SECONDS -c copy PART",
+            )
+
+
+def _transparent(video: VideoStream) -> bool:
+    """Whether a stream has an alpha channel; that of WebM is beside the pictures."""
+    form = video.codec_context.format
+    return "alpha_mode" in video.metadata or (form is not None and any(part.is_alpha for part in form.components))
 
 
 class readable:

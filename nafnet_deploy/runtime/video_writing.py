@@ -180,13 +180,19 @@ class Encoder:
             stream.set_display_matrix(struct.unpack("9i", bytes(matrix)))
 
     def _pixel_format(self, original: VideoFrame, pixels: NDArray[Any]) -> str:
-        deep = "10le" if pixels.dtype.itemsize > 1 else ""
-        height, width = pixels.shape[:2]
-        known = {form.name for form in self._video.codec_context.codec.video_formats or ()}
+        """The source's own format, or the YUV that keeps its depth and the resolution of its colours."""
+        form, name, (height, width) = original.format, str(original.format.name), pixels.shape[:2]
+        known = {known.name for known in self._video.codec_context.codec.video_formats or ()}
+        grey = sum(not part.is_alpha for part in form.components) == 1 and not form.has_palette
+        across, down = (8, 8) if grey else (form.chroma_width(16), form.chroma_height(16))
         if height % 2 or width % 2:  # chroma of half the size needs even sides
-            return f"yuv444p{deep}"
-        same = original.format.name
-        return same if same in known and same.startswith("yuv") else f"yuv420p{deep}"
+            across = down = 16
+        elif name in known and name.startswith(("yuv4", "yuvj4")):
+            return name
+        colour = "444" if across == 16 else "422" if down == 16 else "420"
+        deep = "10le" if pixels.dtype.itemsize > 1 else ""
+        most = f"yuv{colour}p12le"
+        return most if form.components[0].bits > 10 and most in known else f"yuv{colour}p{deep}"
 
     def _time(self, original: VideoFrame) -> tuple[int, int]:
         """The frame's time stamp, later than the one before, as encoders demand, and how long it is shown."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -34,10 +35,12 @@ def write(
     pix_fmt: str = "yuv420p",
     turned: int = 0,
     bt709: bool = False,
+    codec: str = "libx264",
+    **options: str,
 ) -> Path:
     """A clip with one frame at each time (milliseconds), and sound of the same length."""
     with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as out:
-        video = out.add_stream("libx264", rate=25, options={"crf": "1", "g": "6"})
+        video = out.add_stream(codec, rate=25, options={"crf": "1", "g": "6", **options})
         video.height, video.width, video.pix_fmt = *size, pix_fmt
         video.codec_context.time_base = Fraction(1, 1000)
         if turned:
@@ -190,10 +193,10 @@ def test_a_clip_stored_as_rgb_says_how_its_colours_are_made_now(same: Restorer, 
     restore_clip(same, tmp_path / "a.mkv", tmp_path / "b.mkv", crf=1)
     with av.open(str(tmp_path / "b.mkv")) as clip:
         frame = next(clip.decode(video=0))
-        assert (frame.format.name[:3], frame.colorspace) == ("yuv", 1)
+        assert (frame.format.name, frame.colorspace) == ("yuvj444p", 1)
         # by the formula of BT.709, which the tag names, and not by a library that may pass over the tag
         assert frame.color_range == 2, "full, as RGB is"
-        y, u, v = (part.mean() for part in np.split(frame.to_ndarray().ravel(), [SIDE**2, SIDE**2 * 5 // 4]))
+        y, u, v = (part.mean() for part in frame.to_ndarray())
     red, blue = y + 1.5748 * (v - 128), y + 1.8556 * (u - 128)
     wanted = picture(0).mean(axis=(0, 1))
     assert abs(red - wanted[0]) < 2
@@ -202,15 +205,57 @@ def test_a_clip_stored_as_rgb_says_how_its_colours_are_made_now(same: Restorer, 
 
 @pytest.mark.parametrize(
     ("size", "pix_fmt", "expected"),
-    [((45, 63), "yuv444p", "yuv444p"), ((64, 64), "yuv420p10le", "yuv420p10le"), ((64, 64), "yuv422p", "yuv422p")],
+    [
+        ((45, 63), "yuv444p", "yuv444p"),
+        ((64, 64), "yuv420p10le", "yuv420p10le"),
+        ((64, 64), "yuv422p", "yuv422p"),
+        ((64, 64), "yuv444p12le", "yuv444p10le"),
+        ((64, 64), "yuv411p", "yuv422p"),
+        ((64, 64), "gbrp10le", "yuv444p10le"),
+        ((64, 64), "bgr0", "yuv444p"),
+        ((64, 64), "gray", "yuv420p"),
+    ],
 )
-def test_odd_sizes_and_deep_colours_are_kept(
+def test_odd_sizes_and_depth_and_resolution_of_colours_are_kept(
     same: Restorer, tmp_path: Path, size: tuple[int, int], pix_fmt: str, expected: str
 ) -> None:
-    restore_clip(same, write(tmp_path / "a.mkv", size=size, pix_fmt=pix_fmt, sound=None), tmp_path / "b.mkv")
+    source = write(tmp_path / "a.mkv", size=size, pix_fmt=pix_fmt, sound=None, codec="ffv1")
+    assert restore_clip(same, source, tmp_path / "b.mkv").left_out == ()
     with av.open(str(tmp_path / "b.mkv")) as clip:
         frame = next(clip.decode(video=0))
         assert (frame.height, frame.width, frame.format.name) == (*size, expected)
+
+
+@pytest.mark.parametrize(("pix_fmt", "expected"), [("yuva420p", "yuv420p"), ("yuva444p10le", "yuv444p10le")])
+def test_transparency_is_left_out_and_named(same: Restorer, tmp_path: Path, pix_fmt: str, expected: str) -> None:
+    source = write(tmp_path / "a.mkv", pix_fmt=pix_fmt, sound=None, codec="ffv1")
+    for codec in ("h264", "hevc"):
+        assert restore_clip(same, source, tmp_path / "b.mkv", codec).left_out == ("transparency",)
+        with av.open(str(tmp_path / "b.mkv")) as clip:
+            assert clip.streams.video[0].format.name == expected
+
+
+def test_interlaced_frames_are_refused_with_what_makes_whole_ones(same: Restorer, tmp_path: Path) -> None:
+    source = write(tmp_path / "a.mkv", sound=None, **{"x264-params": "interlaced=1:tff=1"})
+    with pytest.raises(ImageError, match="bwdif"):
+        restore_clip(same, source, tmp_path / "b.mkv")
+
+
+def test_a_clip_that_changes_its_size_is_refused(same: Restorer, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        video = out.add_stream("mjpeg", rate=25)
+        video.height, video.width, video.pix_fmt = SIDE, SIDE, "yuvj420p"
+        out.start_encoding()
+        for number, side in enumerate((SIDE, SIDE, 2 * SIDE)):
+            encoder = av.CodecContext.create("mjpeg", "w")
+            encoder.height, encoder.width, encoder.pix_fmt, encoder.time_base = side, side, "yuvj420p", Fraction(1, 25)
+            frame = av.VideoFrame.from_ndarray(picture(number, side, side), "rgb24")
+            for packet in encoder.encode(frame):
+                packet.stream, packet.pts, packet.dts, packet.time_base = video, number, number, Fraction(1, 25)
+                out.mux(packet)
+    with pytest.raises(ImageError, match="from 64x64 to 128x128"):
+        restore_clip(same, tmp_path / "a.mkv", tmp_path / "b.mkv")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mkv"]
 
 
 def test_the_encoder_and_its_factor_are_the_user_s(same: Restorer, tmp_path: Path) -> None:
@@ -253,6 +298,33 @@ def test_a_cut_off_clip_is_refused_whatever_it_holds_beside_the_picture(
     with pytest.raises(ImageError, match="cut off"):
         restore_clip(same, tmp_path / "cut.mkv", tmp_path / "c.mkv")
     assert not (tmp_path / "c.mkv").exists()
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_a_clip_that_is_damaged_in_the_middle_is_refused(same: Restorer, tmp_path: Path, codec: str) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        video = out.add_stream(codec, rate=25, options={"bf": "0"})
+        video.height, video.width, video.pix_fmt = SIDE, SIDE, "yuv420p"
+        packets = []
+        for number in range(9):
+            noise = np.random.default_rng(number).integers(0, 255, (SIDE, SIDE, 3), np.uint8)
+            packets += video.encode(av.VideoFrame.from_ndarray(noise, "rgb24"))
+        for number, packet in enumerate([*packets, *video.encode(None)]):
+            if number == 5:
+                content = bytes(packet)
+                half, stamp = len(content) // 2, packet.pts
+                packet = av.Packet(content[:half] + bytes(range(24)) + content[half + 24 :])
+                packet.stream, packet.pts, packet.dts, packet.time_base = video, stamp, stamp, Fraction(1, 25)
+            out.mux(packet)
+    with pytest.raises(ImageError, match="damaged at"):
+        restore_clip(same, tmp_path / "a.mkv", tmp_path / "b.mkv")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mkv"]
+
+
+def test_a_pipe_is_refused_without_waiting_for_it(same: Restorer, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(ImageError, match="not a file"):
+        restore_clip(same, tmp_path / "a.mp4", tmp_path / "b.mp4")
 
 
 @pytest.mark.parametrize("content", [b"just text\n" * 50, b"\0" * 4000])
