@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,10 @@ CONTAINERS = {".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".mp4": "mp4"}
 _RGB, _BT709 = 0, 1
 _LEAST_HEVC = 64
 """Pixels across: below, x265 as PyAV brings it writes outside its memory."""
+
+_OF_FILES = ("compatible_brands", "encoder", "major_brand", "minor_version")
+_OF_STREAMS = ("alpha_mode", "bps", "duration", "encoder", "number_of_", "_statistics_", "timecode", "vendor_id")
+"""Beginnings of the names of tags that say of the old file what is not true of the new one."""
 
 
 def converted(frame: VideoFrame, form: str, **target: Any) -> VideoFrame:
@@ -72,16 +76,23 @@ class Encoder:
         self._early: list[Packet] | None = []
         """Sound that came before the first frame, without which the file's header cannot be written."""
         with self._naming():
-            self._output = av.open(str(part), "w", format=CONTAINERS[target.suffix.lower()])
-            self._output.metadata.update(container.metadata)
+            tags = _without(container.metadata, _OF_FILES)
+            # FFmpeg writes either the tags that cameras use or those of music players, never both
+            flags = {"movflags": "use_metadata_tags"} if any("." in name for name in tags) else {}
+            self._output = av.open(str(part), "w", format=CONTAINERS[target.suffix.lower()], container_options=flags)
+            self._output.metadata.update(tags)
             options = {"crf": str(crf), "preset": "medium"}
             if encoder == "libx265":
                 options["x265-params"] = "log-level=none"
             rate = video.average_rate or video.guessed_rate or 25
             self._video = self._output.add_stream(encoder, rate=rate, options=options)
             self._sound = {stream.index: self._output.add_stream_from_template(stream) for stream in audio}
-            for stream in audio:
-                self._sound[stream.index].metadata.update(stream.metadata)
+            for stream, written in ((video, self._video), *((s, self._sound[s.index]) for s in audio)):
+                named = _without(stream.metadata, _OF_STREAMS)
+                if "name" in named:  # read so from MP4, and written there when it is called a title
+                    named["title"] = named.pop("name")
+                written.metadata.update(named)
+                written.disposition = stream.disposition
             if chapters := container.chapters():
                 self._output.set_chapters(chapters)
 
@@ -225,3 +236,7 @@ class Encoder:
 def _matrix(colorspace: int) -> int:
     """How luma and colour are made of RGB, as FFmpeg numbers it: that of the source, BT.709 of one that has no luma."""
     return _BT709 if colorspace == _RGB else colorspace
+
+
+def _without(tags: Mapping[str, str], beginnings: tuple[str, ...]) -> dict[str, str]:
+    return {name: value for name, value in tags.items() if not name.lower().startswith(beginnings)}

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 
 from tests.cli.conftest import Command
-from tests.runtime.test_video import FRAMES, write
+from tests.runtime.clips import FRAMES, write
 from tests.test_boundaries import BLOCKED
 
 

@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from nafnet_deploy.manifest import ModelManifest, TensorSpec
+from nafnet_deploy.runtime.restorer import Restorer
 
 Shape = tuple[int | str, ...]
 FREE: Shape = ("batch", 3, "height", "width")
@@ -101,3 +102,9 @@ def blur_engine() -> OnnxRuntimeEngine:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     return OnnxRuntimeEngine(model.SerializeToString(), threads=1)
+
+
+@pytest.fixture
+def same(manifest: Callable[..., ModelManifest]) -> Restorer:
+    """Changes nothing."""
+    return Restorer(NumpyEngine(lambda batch: batch), manifest())
