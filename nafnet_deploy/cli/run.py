@@ -115,6 +115,8 @@ def run(
     encoding = Encoding(form, jpeg_quality)
     if cluster is not None:
         remote = "://" in source
+        if remote and out is None and "/" not in source.partition("://")[2].strip("/"):
+            raise UsageError(f"{source} is a whole bucket, beside which no result is put.", "Say where with -o URL.")
         result = out or (source.rstrip("/") + "_restored" if remote else str(default_target(path)))
         run_folder(
             ClusterPlan(cluster, source, result, recursive, pattern, skip_existing, encoding, workers), opening, json

@@ -93,7 +93,7 @@ def opened(path: Path, most: int = MAX_PIXELS) -> Iterator[ImageFile.ImageFile]:
     except MemoryError as error:
         raise ImageError(f"{path} does not fit into memory.", "Use a machine with more memory.") from error
     except Exception as error:  # damaged files raise anything from zlib.error to KeyError in Pillow's decoders
-        raise ImageError(f"{path} is damaged and cannot be read: {_one_line(error)}.", "Get a whole copy.") from error
+        raise ImageError(f"{path} is damaged and cannot be read: {one_line(error)}.", "Get a whole copy.") from error
 
 
 def _check_file(path: Path) -> None:
@@ -238,7 +238,8 @@ def dpi_of(image: Image.Image) -> tuple[float, float] | None:
     return (across, down) if 0 < across < 1e5 and 0 < down < 1e5 else None
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What a decoder says, without its line breaks and final stop."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text.rstrip(".")
 

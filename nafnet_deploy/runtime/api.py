@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack, overload
+from typing import Any, Self, TypedDict, Unpack, cast, get_type_hints, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from nafnet_deploy.runtime.arrays import array_of, array_of_image, image_of, pic
 from nafnet_deploy.runtime.files import fault_of, restore_file, restored_pixels
 from nafnet_deploy.runtime.memory import parse_memory
 from nafnet_deploy.runtime.opening import Opening
+from nafnet_deploy.tables import nearest
 
 
 class Options(TypedDict, total=False):
@@ -67,16 +68,13 @@ class Restorer(Closing):
         options: see `Options`.
 
     Raises:
-        ConfigError: an impossible option.
+        ConfigError: an unknown or impossible option.
         MissingDependency, MachineError: what the engine needs is not there; the message names the extra.
         EngineError: the graph or plan does not fit.
     """
 
     def __init__(self, bundle: Bundle, **options: Unpack[Options]) -> None:
-        for name in ("iterations", "max_iterations", "threads"):
-            value = options.get(name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise ConfigError(f"{name}={value!r} is impossible.", "Use a whole number, 1 or more.")
+        options = _checked(options)
         wish = Wish(
             options.get("iterations"),
             options.get("max_iterations"),
@@ -148,11 +146,13 @@ class Restorer(Closing):
             with its profile, EXIF and resolution). A network that enlarges gives `scale` times the sides.
 
         Raises:
-            ImageError: not a picture, or a file with 16 bits of colour, which Pillow cannot hold: use `restore_file`.
+            ImageError: not a picture, a damaged one, or a file with 16 bits of colour, which Pillow cannot hold: use
+                `restore_file`.
             ConfigError, EngineError: see `runtime.restorer.Restorer`.
         """
         if isinstance(picture, np.ndarray):
-            return array_of(self._restored(picture_of(picture)), picture)
+            samples = np.asarray(picture)  # of a subclass, e.g. a matrix
+            return array_of(self._restored(picture_of(samples)), samples)
         if isinstance(picture, Image.Image):
             samples = array_of_image(picture)
             return image_of(array_of(self._restored(picture_of(samples)), samples), picture)
@@ -187,6 +187,24 @@ class Restorer(Closing):
         if fault := fault_of(self._arrays):
             raise EngineError(f"{fault}.", "Check the bundle with: nafdeploy parity")
         return restored
+
+
+def _checked(options: Options) -> Options:
+    """The options that were given; None stands for one that was not."""
+    kinds = get_type_hints(Options)
+    for name, value in options.items():
+        if name not in kinds:
+            raise ConfigError(f"the option {name!r} is unknown.", nearest(name, kinds))
+        kind: Any = Callable if name == "note" else float | int if kinds[name] is float else kinds[name]
+        if value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
+            continue
+        words = getattr(kind, "__name__", str(kind).replace(" | ", " or "))
+        raise ConfigError(f"{name}={value!r} is impossible.", f"Give {words}, or leave it out.")
+    for name in ("iterations", "max_iterations", "threads", "memory"):
+        value = options.get(name)
+        if isinstance(value, int) and value < 1:
+            raise ConfigError(f"{name}={value} is impossible.", "Use a whole number, 1 or more.")
+    return cast(Options, {name: value for name, value in options.items() if value is not None})
 
 
 def _as_image(picture: Picture) -> Image.Image:

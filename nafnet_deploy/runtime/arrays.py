@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nafnet_deploy.errors import ImageError
-from nafnet_deploy.images.files import cmyk_to_rgb
+from nafnet_deploy.images.files import cmyk_to_rgb, one_line
 from nafnet_deploy.images.picture import Picture, to_samples, to_unit_range
 
 NOWHERE = Path("array")
@@ -72,12 +72,19 @@ def array_of_image(image: Image.Image) -> NDArray[Any]:
     """A Pillow image of any mode as uint8 or uint16 samples; what is not grey becomes RGB, transparency stays.
 
     Raises:
-        ImageError: pixels of 32 bits.
+        ImageError: pixels of 32 bits, or a file behind it that is damaged or closed.
     """
     if image.mode in ("I", "F"):
         raise ImageError(
             f"a Pillow image with {image.mode} pixels has no known white.", "Give an array of uint16, or float 0 to 1."
         )
+    try:
+        return _samples(image)
+    except Exception as error:  # Pillow decodes only now, and damaged files raise anything in its decoders
+        raise ImageError(f"the Pillow image cannot be decoded: {one_line(error)}.", "Get a whole copy.") from error
+
+
+def _samples(image: Image.Image) -> NDArray[Any]:
     if image.mode.startswith("I;16"):
         deep: NDArray[Any] = np.asarray(image).astype(np.uint16)
         key = image.info.get("transparency")

@@ -39,6 +39,7 @@ def test_a_machine_without_ray_names_the_extra(tmp_path: Path, package: str, add
         (["s3://bucket/in"], "--cluster"),
         (["IN", "-o", "s3://bucket/out"], "--cluster"),
         (["nosuch://bucket/in", "--cluster", "auto"], "unknown"),
+        (["memory://bucket/", "--cluster", "auto"], "-o URL"),
         (["MISSING", "--cluster", "auto"], "not a folder"),
         (["IN", "--cluster", "auto", "--engine", "x.engine"], "--engine"),
     ],

@@ -163,6 +163,57 @@ def test_a_released_model_is_found_by_its_name() -> None:
         assert restorer(noisy).std() < 0.5 * noisy.std()
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"iters": 5}, "'iterations'"),
+        ({"tiles": 8}, "'tile'"),
+        ({"device": "cuda"}, "unknown"),
+        ({"memory": 0}, "memory=0"),
+        ({"memory": -1}, "memory=-1"),
+        ({"memory": 1.5e9}, "int or str"),
+        ({"iterations": "2"}, "Give int"),
+        ({"iterations": True}, "Give int"),
+        ({"threads": 1.5}, "Give int"),
+        ({"overlap": 2.5}, "Give int"),
+        ({"tile": 20.5}, "str or int"),
+        ({"engine": 1}, "Give str"),
+        ({"ensemble": 1}, "Give bool"),
+        ({"until_delta": "small"}, "float or int"),
+        ({"note": "loud"}, "Callable"),
+    ],
+)
+def test_unknown_options_and_values_of_another_kind_are_refused(
+    tiny: Path, options: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Restorer.from_bundle(tiny, **options)  # type: ignore[arg-type]
+
+
+def test_an_option_that_is_none_was_not_given(tiny: Path) -> None:
+    options = dict.fromkeys(("engine", "tile", "ensemble", "iterations", "memory", "note"))
+    with Restorer.from_bundle(tiny, **options) as restorer:  # type: ignore[arg-type]
+        assert restorer(np.zeros((4, 5, 3), np.uint8)).shape == (4, 5, 3)
+
+
+def test_an_image_whose_file_is_damaged_or_closed_is_refused(restorer: Restorer, tmp_path: Path) -> None:
+    whole = photo(tmp_path / "a.png", (200, 100)).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    closed = Image.open(tmp_path / "a.png")
+    closed.load()
+    closed.close()
+    for image in (Image.open(tmp_path / "cut.png"), closed):
+        with pytest.raises(ImageError, match="cannot be decoded"):
+            restorer(image)
+
+
+def test_a_matrix_is_restored_as_the_array_that_it_is(restorer: Restorer) -> None:
+    array = RNG.integers(0, 256, (8, 9), dtype=np.uint8)
+    restored = restorer(np.asmatrix(array))
+    assert type(restored) is np.ndarray
+    assert np.array_equal(restored, restorer(array))
+
+
 def test_wrong_options_are_refused(tiny: Path) -> None:
     with pytest.raises(CheckpointError, match="denoise-light"):
         Restorer.from_pretrained("denoise-lite")
