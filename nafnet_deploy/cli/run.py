@@ -128,10 +128,11 @@ def run(
             FolderPlan(path, result_folder, recursive, pattern, skip_existing, encoding, workers or 1), opening, json
         )
         return
+    if clip:
+        run_clip(opening, path, target, video_codec or "h264", 18 if crf is None else crf, json)
+        return
     with opening.open(say) as restorer:
-        if clip:
-            run_clip(restorer, path, target, video_codec or "h264", 18 if crf is None else crf, json)
-        elif progressive:
+        if progressive:
             _stages(restorer, path, _default(path, target, form), jpeg_quality)
         elif right is not None:
             _pair(restorer, (path, right), target, form, jpeg_quality)

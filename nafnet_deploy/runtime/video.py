@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -45,7 +45,9 @@ class ClipResult:
     seconds: float
     """Time that it took."""
     left_out: tuple[str, ...]
-    """Kinds of streams that are not in the result, e.g. `subtitle`."""
+    """What is not in the result: kinds of streams, e.g. `subtitle`, and `transparency`."""
+    iterations: Counter[int]
+    """How often each number of iterations ran, of an engine that decides for itself."""
 
     def to_json(self) -> dict[str, Any]:
         """The summary for machines."""
@@ -55,6 +57,7 @@ class ClipResult:
             "seconds": round(self.seconds, 3),
             "frames_per_second": round(rate, 3),
             "left_out": list(self.left_out),
+            "iterations": {str(n): times for n, times in sorted(self.iterations.items())},
         }
 
 
@@ -105,7 +108,7 @@ def restore_clip(
             clip = Clip(source, container)
             encoder = Encoder(part, target, CODECS[codec], crf, clip.video, clip.audio, container)
             try:
-                frames = _restore(restorer, clip, encoder, on_frame)
+                frames, iterations = _restore(restorer, clip, encoder, on_frame)
                 encoder.finish()
             finally:
                 encoder.close()
@@ -115,12 +118,12 @@ def restore_clip(
             raise ImageError(f"{target} cannot be written: {error.strerror}.", "Write elsewhere with -o.") from error
     finally:
         part.unlink(missing_ok=True)
-    return ClipResult(frames, time.perf_counter() - began, clip.left_out)
+    return ClipResult(frames, time.perf_counter() - began, clip.left_out, iterations)
 
 
-def _restore(restorer: Restorer, clip: Clip, encoder: Encoder, on_frame: OnFrame | None) -> int:
-    """Moves everything from the clip to the encoder; returns the number of frames."""
-    items, waiting, frames = clip.items(), deque[Future[None]](), 0
+def _restore(restorer: Restorer, clip: Clip, encoder: Encoder, on_frame: OnFrame | None) -> tuple[int, Counter[int]]:
+    """Moves everything from the clip to the encoder; returns the number of frames and of iterations."""
+    items, waiting, frames, iterations = clip.items(), deque[Future[None]](), 0, Counter[int]()
 
     def following() -> Frame | Packet | None:
         with readable(clip.source):
@@ -133,6 +136,7 @@ def _restore(restorer: Restorer, clip: Clip, encoder: Encoder, on_frame: OnFrame
                 ahead = reading.submit(following)
                 if isinstance(item, Frame):
                     item.pixels = _restored(restorer, item.pixels)
+                    iterations.update(outcome.iterations for outcome in restorer.outcomes)
                     waiting.append(writing.submit(encoder.frame, item.original, item.pixels))
                     frames += 1
                 else:
@@ -147,7 +151,7 @@ def _restore(restorer: Restorer, clip: Clip, encoder: Encoder, on_frame: OnFrame
             writing.shutdown(wait=False, cancel_futures=True)
     if not frames:
         raise ImageError(f"{clip.source} holds no frame that can be decoded.", "Get a whole copy.")
-    return frames
+    return frames, iterations
 
 
 def _restored(restorer: Restorer, pixels: NDArray[Any]) -> NDArray[Any]:

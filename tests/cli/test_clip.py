@@ -24,6 +24,13 @@ def test_a_clip_is_restored_beside_itself(command: Command, tiny: Path, tmp_path
         assert len(list(restored.decode(video=0))) == FRAMES
 
 
+def test_the_iterations_of_all_frames_are_counted(command: Command, tiny_split: Path, tmp_path: Path) -> None:
+    clip = write(tmp_path / "a.mp4", sound=None)
+    done = command("run", clip, "-m", tiny_split, "--until-delta", "1", "--json")
+    assert json.loads(done.out)["iterations"] == {"1": FRAMES}
+    assert f"N = 1, mean 1.0 over {FRAMES} runs" in done.err
+
+
 def test_what_does_not_fit_a_clip_is_refused(command: Command, tiny: Path, tmp_path: Path) -> None:
     clip = write(tmp_path / "a.mp4", sound=None)
     for options in (["--recursive"], ["--format", "png"], ["--jpeg-quality", "5"], ["--progressive"]):
