@@ -30,9 +30,9 @@ def run_folder(plan: FolderPlan | ClusterPlan, opening: Opening, as_json: bool) 
             bar.update(task, description=path.name, completed=done, total=total)
 
         if isinstance(plan, ClusterPlan):
-            result = restore_on_cluster(plan, opening, moved)
+            result = restore_on_cluster(plan, opening, moved, say)
         else:
-            result = restore_folder(plan, opening, moved)
+            result = restore_folder(plan, opening, moved, note=say)
     report(plan, opening, result)
     if as_json:
         json.dump({"folder": str(plan.folder), "out": str(plan.out), **result.to_json()}, sys.stdout, indent=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 from collections.abc import Callable, Iterator
@@ -121,7 +120,12 @@ def open_engine(
 
 
 def open_anytime(
-    name: str, bundle: Bundle, rule: StopRule, budget: Budget | None = None, threads: int | None = None
+    name: str,
+    bundle: Bundle,
+    rule: StopRule,
+    budget: Budget | None = None,
+    threads: int | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> AnytimeEngine:
     """Opens a split bundle in the engine of that name, to stop by a rule.
 
@@ -132,6 +136,7 @@ def open_anytime(
         rule: when a picture has had enough iterations.
         budget: time that a picture may take; None for any.
         threads: CPU threads; None leaves the choice to the engine.
+        note: told in one line each what `auto` tried and passed over, though it was there.
 
     Raises:
         ConfigError: an unknown engine, or threads below 1.
@@ -147,8 +152,11 @@ def open_anytime(
         )
     if name == AUTO:
         for candidate in _step_candidates(bundle):
-            with contextlib.suppress(EngineError, MachineError, CheckpointError):
+            try:
                 return open_anytime(candidate, bundle, rule, budget, threads)
+            except (EngineError, MachineError, CheckpointError) as error:
+                if note is not None:
+                    note(f"{Path(candidate).name} is passed over: {error.message}")
         name = LAST
     options: dict[str, Any] = {}
     if name.endswith(".engine"):

@@ -58,6 +58,11 @@ def resident_memory() -> int:
         return _UNKNOWN_RESIDENT
 
 
+def shared_limit(limit: int | None, processes: int) -> int | None:
+    """What each of so many processes may take, that a machine has beside this one, of a limit for all (bytes)."""
+    return None if limit is None else max(limit - resident_memory(), 1) // max(processes, 1)
+
+
 def _meminfo() -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

@@ -68,7 +68,7 @@ class Opening:
             if self.trust:
                 raise UsageError("what runs in steps is always checked.", "Leave --trust-engine out.")
             budget = None if wish.budget_ms is None else Budget(wish.budget_ms / 1e3, wish.best_effort)
-            opened = open_anytime(self.engine, self.bundle, rule_for(wish, manifest), budget, self.threads)
+            opened = open_anytime(self.engine, self.bundle, rule_for(wish, manifest), budget, self.threads, note)
         else:
             opened = open_engine(self.engine, self.bundle, self.iterations, self.threads, self.trust, note)
         with opened:

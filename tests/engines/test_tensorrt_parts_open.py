@@ -104,9 +104,11 @@ def test_plans_that_do_not_fit_are_refused_by_path_and_passed_over_by_auto(
         tensorrt_parts_open.TENSORRT_RTX.open(bundle, plan=found.plan(HEAD))
     assert "nafdeploy build" in caught.value.mend
     assert "--iters" not in caught.value.mend
-    with open_anytime("auto", bundle, StopRule(2)) as engine:
+    said: list[str] = []
+    with open_anytime("auto", bundle, StopRule(2), note=said.append) as engine:
         assert engine.name == "onnxruntime cpu"
     assert not library.runs
+    assert any("is passed over" in line for line in said)
 
 
 def test_plans_of_the_other_library_are_refused(

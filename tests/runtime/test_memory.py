@@ -34,6 +34,12 @@ def test_a_machine_that_says_nothing_gets_a_gibibyte(monkeypatch: pytest.MonkeyP
     assert memory.memory_budget() == 2**30
 
 
+def test_processes_share_what_is_left_of_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "resident_memory", lambda: 100)
+    assert [memory.shared_limit(limit, 3) for limit in (None, 1000, 50)] == [None, 300, 0]
+    assert memory.shared_limit(1000, 0) == 900  # of a cluster whose machines are too small for one
+
+
 def test_this_machine_has_some_memory() -> None:
     available = memory.available_memory()
     assert available is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nafnet_deploy.errors import NafdeployError
@@ -38,6 +39,10 @@ class Done:
     """What was wrong. A result may be there all the same: that of the iterations before a state was not finite."""
     iterations: tuple[int, ...] = ()
     """Iterations that each tile got from an engine that decides for itself."""
+
+
+OnEngine = Callable[[str, Sequence[str]], None]
+"""Told (the engine's name, what `auto` passed over) of each engine that was opened."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,17 +8,17 @@ import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from nafnet_deploy.errors import ImageError, NafdeployError
-from nafnet_deploy.runtime.batch.jobs import Done, Job
+from nafnet_deploy.runtime.batch.jobs import Done, Job, OnEngine
 from nafnet_deploy.runtime.batch.pipeline import restore_jobs
 from nafnet_deploy.runtime.batch.sources import matching, target_names
 from nafnet_deploy.runtime.batch.storage import Disk, FolderPlan, JournalLike, Storage
 from nafnet_deploy.runtime.batch.workers import restore_in_processes
-from nafnet_deploy.runtime.memory import resident_memory
+from nafnet_deploy.runtime.memory import shared_limit
 from nafnet_deploy.runtime.opening import Opening
 
 
@@ -74,8 +74,8 @@ OnDone = Callable[[Path, int, int], None]
 """Told (source, pictures done or failed, pictures to do in this run) after each picture, and once before the first."""
 
 
-Executor = Callable[[list[Job], Callable[[str], None]], Generator[Done, None, None]]
-"""Restores jobs into their parts, in any order, and tells the engine's name."""
+Executor = Callable[[list[Job], OnEngine], Generator[Done, None, None]]
+"""Restores jobs into their parts, in any order, and tells of its engines."""
 
 
 def restore_folder(
@@ -84,6 +84,7 @@ def restore_folder(
     on_done: OnDone | None = None,
     executor: Executor | None = None,
     storage: Storage | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> FolderResult:
     """Restores every picture of a folder, in name order, and goes on after a bad one.
 
@@ -98,6 +99,7 @@ def restore_folder(
         on_done: told about progress.
         executor: restores the pictures; None for `plan.workers` on this machine.
         storage: where they lie; None for this machine's disk.
+        note: told once what `auto` passed over, on whichever process or machine.
 
     Raises:
         UsageError: the folder is missing or holds no matching picture, `out` is the folder itself, a result would
@@ -127,7 +129,7 @@ def restore_folder(
             else:
                 part = journal.parts / f"{secrets.token_hex(8)}{target.suffix}"
                 jobs.append(Job(len(jobs), source, target, part, size, mtime_ns))
-        run = _Run(journal, len(jobs), on_done)
+        run = _Run(journal, len(jobs), on_done, note)
         if jobs:
             storage.make_folders(sorted({job.target.parent for job in jobs}))
             if on_done is not None:
@@ -148,15 +150,22 @@ def restore_folder(
 class _Run:
     """Gives finished results their names and counts."""
 
-    def __init__(self, journal: JournalLike, total: int, on_done: OnDone | None) -> None:
-        self._journal, self._total, self._on_done = journal, total, on_done
+    def __init__(
+        self, journal: JournalLike, total: int, on_done: OnDone | None, note: Callable[[str], None] | None
+    ) -> None:
+        self._journal, self._total, self._on_done, self._note = journal, total, on_done, note
+        self._noted: set[str] = set()
         self.restored: set[int] = set()
         self.failed: dict[int, NafdeployError] = {}
         self.iterations: Counter[int] = Counter()
         self.engine = ""
 
-    def heard(self, engine: str) -> None:
-        self.engine = engine
+    def heard(self, engine: str, notes: Sequence[str]) -> None:
+        self.engine = self.engine or engine
+        for line in notes:
+            if line not in self._noted and self._note is not None:
+                self._note(line)
+            self._noted.add(line)
 
     def collect(self, results: Generator[Done, None, None]) -> None:
         with contextlib.closing(results) as every:
@@ -185,15 +194,15 @@ def _here(plan: FolderPlan, opening: Opening) -> Executor:
     """Restores on this machine."""
     quality = plan.encoding.quality
 
-    def alone(jobs: list[Job], heard: Callable[[str], None]) -> Generator[Done, None, None]:
-        with opening.open() as restorer:
-            heard(restorer.engine.name)
+    def alone(jobs: list[Job], heard: OnEngine) -> Generator[Done, None, None]:
+        notes: list[str] = []
+        with opening.open(notes.append) as restorer:
+            heard(restorer.engine.name, notes)
             yield from restore_jobs(restorer, iter(jobs), quality)
 
-    def together(jobs: list[Job], heard: Callable[[str], None]) -> Generator[Done, None, None]:
-        limit = None if opening.limit is None else max(opening.limit - resident_memory(), 1) // plan.workers
+    def together(jobs: list[Job], heard: OnEngine) -> Generator[Done, None, None]:
         threads = opening.threads or _threads_each(plan.workers)
-        shared = dataclasses.replace(opening, threads=threads, limit=limit)
+        shared = dataclasses.replace(opening, threads=threads, limit=shared_limit(opening.limit, plan.workers))
         yield from restore_in_processes(shared, jobs, plan.workers, quality, heard)
 
     return alone if plan.workers == 1 else together

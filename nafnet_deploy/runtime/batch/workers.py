@@ -11,13 +11,13 @@ import multiprocessing
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from nafnet_deploy.errors import MachineError, NafdeployError
-from nafnet_deploy.runtime.batch.jobs import Done, Job
+from nafnet_deploy.runtime.batch.jobs import Done, Job, OnEngine
 from nafnet_deploy.runtime.batch.pipeline import AHEAD, restore_jobs
 from nafnet_deploy.runtime.opening import Opening
 
@@ -30,6 +30,8 @@ class _Ready:
     """A worker's engine is open."""
 
     engine: str
+    notes: list[str]
+    """What `auto` passed over."""
 
 
 @dataclasses.dataclass
@@ -49,7 +51,7 @@ def restore_in_processes(
     jobs: Iterable[Job],
     workers: int,
     quality: int | None = None,
-    on_engine: Callable[[str], None] | None = None,
+    on_engine: OnEngine | None = None,
 ) -> Generator[Done, None, None]:
     """Restores pictures into their parts in several processes, in the order in which they are finished.
 
@@ -61,7 +63,7 @@ def restore_in_processes(
         jobs: the pictures.
         workers: processes.
         quality: of JPEG and WebP.
-        on_engine: told the engine's name.
+        on_engine: told of each engine.
 
     Raises:
         NafdeployError: a process could not open its engine, or ended before that.
@@ -74,9 +76,7 @@ def restore_in_processes(
 
 
 class _Pool:
-    def __init__(
-        self, opening: Opening, jobs: deque[Job], quality: int | None, on_engine: Callable[[str], None] | None
-    ) -> None:
+    def __init__(self, opening: Opening, jobs: deque[Job], quality: int | None, on_engine: OnEngine | None) -> None:
         self._opening, self._quality, self._on_engine = opening, quality, on_engine
         self._jobs = jobs
         self._again: deque[Job] = deque()
@@ -100,7 +100,7 @@ class _Pool:
                 elif isinstance(message, _Ready):
                     worker.ready = True
                     if self._on_engine is not None:
-                        self._on_engine(message.engine)
+                        self._on_engine(message.engine, message.notes)
                 elif isinstance(message, Exception):
                     raise message
                 else:
@@ -160,8 +160,9 @@ class _Pool:
 def _work(connection: Connection, opening: Opening, quality: int | None, ahead: int) -> None:
     """What a worker process does."""
     try:
-        with opening.open() as restorer:
-            connection.send(_Ready(restorer.engine.name))
+        notes: list[str] = []
+        with opening.open(notes.append) as restorer:
+            connection.send(_Ready(restorer.engine.name, notes))
             for done in restore_jobs(restorer, _asked(connection), quality, ahead):
                 connection.send(done)
     except (EOFError, ConnectionError):  # the parent is gone

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import pickle
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,11 @@ class Shipment:
         return cls(opening, {path.name: path.read_bytes() for path in paths})
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[Restorer]:
+    def open(self, note: Callable[[str], None]) -> Iterator[Restorer]:
         """A restorer on this machine.
+
+        Args:
+            note: told what `auto` passed over.
 
         Raises:
             NafdeployError: as `Opening.open`.
@@ -46,7 +49,7 @@ class Shipment:
             for file, content in self.files.items():
                 (folder / file).write_bytes(content)
             bundle = open_bundle(bundle_file(folder / self.opening.bundle.graph.name, ".json"))
-            with dataclasses.replace(self.opening, bundle=bundle).open() as restorer:
+            with dataclasses.replace(self.opening, bundle=bundle).open(note) as restorer:
                 yield restorer
 
 
@@ -64,20 +67,21 @@ class Restoring:
         self._shipment, self._source, self._out, self._quality = shipment, source, out, quality
         self._open = contextlib.ExitStack()
         self._restorer: Restorer | None = None
+        self._notes: list[str] = []
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        """`job`, pickled, to `result`: a pickled (engine, `Done`), or an error that ends the run."""
+        """`job`, pickled, to `result`: a pickled (engine, notes, `Done`), or an error that ends the run."""
         jobs: list[Job] = [pickle.loads(job) for job in batch["job"]]
         try:
             if self._restorer is None:
-                self._restorer = self._open.enter_context(self._shipment.open())
+                self._restorer = self._open.enter_context(self._shipment.open(self._notes.append))
         except NafdeployError as error:
             return {"result": [pickle.dumps(error) for _ in jobs]}
         if self._source is None or self._out is None:
             every: Iterable[Done] = restore_jobs(self._restorer, iter(jobs), self._quality)
         else:
             every = carried(self._restorer, jobs, self._source, self._out, self._quality)
-        return {"result": [pickle.dumps((self._restorer.engine.name, done)) for done in every]}
+        return {"result": [pickle.dumps((self._restorer.engine.name, self._notes, done)) for done in every]}
 
 
 def carried(restorer: Restorer, jobs: Iterable[Job], source: Place, out: Place, quality: int | None) -> Iterator[Done]:

@@ -7,14 +7,16 @@ import dataclasses
 import logging
 import pickle
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any
 
 from nafnet_deploy.errors import MachineError, MissingDependency, NafdeployError, UsageError
-from nafnet_deploy.runtime.batch.jobs import Done, Encoding, Job
+from nafnet_deploy.runtime.batch.jobs import Done, Encoding, Job, OnEngine
 from nafnet_deploy.runtime.batch.run import FolderResult, OnDone, restore_folder
 from nafnet_deploy.runtime.batch.storage import FolderPlan
 from nafnet_deploy.runtime.cluster.actor import Restoring, Shipment
 from nafnet_deploy.runtime.cluster.remote import Place, Remote, open_place
+from nafnet_deploy.runtime.memory import shared_limit
 from nafnet_deploy.runtime.opening import Opening
 
 BATCH = 4
@@ -42,11 +44,14 @@ class ClusterPlan:
     """Actors with one engine each; None for as many as the cluster has room for."""
 
 
-def restore_on_cluster(plan: ClusterPlan, opening: Opening, on_done: OnDone | None = None) -> FolderResult:
+def restore_on_cluster(
+    plan: ClusterPlan, opening: Opening, on_done: OnDone | None = None, note: Callable[[str], None] | None = None
+) -> FolderResult:
     """Restores a folder as `restore_folder` does, with the same journal, on the machines of a Ray cluster.
 
     Every picture gets its result once: when a machine is lost, the batches that it had are repeated elsewhere, and what
-    comes twice is dropped. Each actor takes `opening.threads` cores, 1 when not given.
+    comes twice is dropped. Each actor takes `opening.threads` cores, 1 when not given, and its
+    share of `opening.limit`, which is what the run may take of each machine.
 
     Raises:
         UsageError: an unknown scheme, and whatever `restore_folder` refuses.
@@ -62,11 +67,11 @@ def restore_on_cluster(plan: ClusterPlan, opening: Opening, on_done: OnDone | No
         source.path, out.path, plan.recursive, plan.pattern, plan.skip_existing, plan.encoding, plan.workers or 1
     )
 
-    def executor(jobs: list[Job], heard: Callable[[str], None]) -> Generator[Done, None, None]:
+    def executor(jobs: list[Job], heard: OnEngine) -> Generator[Done, None, None]:
         places = (None, None) if shared else (source, out)
         return _on_ray(plan, opening, places, jobs, heard)
 
-    return restore_folder(folders, opening, on_done, executor, None if shared else Remote(source, out))
+    return restore_folder(folders, opening, on_done, executor, None if shared else Remote(source, out), note)
 
 
 def _on_ray(
@@ -74,7 +79,7 @@ def _on_ray(
     opening: Opening,
     places: tuple[Place | None, Place | None],
     jobs: list[Job],
-    heard: Callable[[str], None],
+    heard: OnEngine,
 ) -> Generator[Done, None, None]:
     try:
         import ray
@@ -82,8 +87,7 @@ def _on_ray(
     except ImportError as error:
         raise MissingDependency(error.name or "ray", "cluster", "for --cluster") from error
     cores = opening.threads or 1
-    shipment = Shipment.of(dataclasses.replace(opening, threads=cores))
-    pending, named = {job.number: job for job in jobs}, False
+    pending = {job.number: job for job in jobs}
     with contextlib.redirect_stdout(sys.stderr):  # Ray tells of lost machines on stdout
         _connect(plan.address)
         try:
@@ -93,12 +97,16 @@ def _on_ray(
             room = max(int(resources.get("CPU", 1)) // cores, 1)
             rows = [{"job": pickle.dumps(job)} for job in jobs]
             blocks = min(-(-len(rows) // BATCH), _BLOCKS)
+            actors = min(plan.workers or room, blocks)
+            nodes = ray.nodes()  # type: ignore[no-untyped-call]
+            limit = shared_limit(opening.limit, min(actors, most_on_one(nodes, cores)))
+            shipment = Shipment.of(dataclasses.replace(opening, threads=cores, limit=limit))
             results = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(
                 Restoring,
                 fn_constructor_args=(shipment, *places, plan.encoding.quality),
                 batch_size=BATCH,
                 # a range: actors that could not come back on a lost machine must not be waited for
-                concurrency=(1, min(plan.workers or room, blocks)),
+                concurrency=(1, actors),
                 num_cpus=cores,
             )
             for batch in results.iter_batches(batch_size=None, prefetch_batches=0):
@@ -106,14 +114,17 @@ def _on_ray(
                     message = pickle.loads(content)
                     if isinstance(message, NafdeployError):
                         raise message
-                    engine, done = message
-                    if not named:
-                        heard(engine)
-                        named = True
+                    engine, notes, done = message
+                    heard(engine, notes)
                     if pending.pop(done.job.number, None) is not None:
                         yield done
         finally:
             ray.shutdown()
+
+
+def most_on_one(nodes: Iterable[Mapping[str, Any]], cores: int) -> int:
+    """How many actors of so many cores one machine may get; `nodes` are those of `ray.nodes()`."""
+    return max((int(node["Resources"].get("CPU", 0)) // cores for node in nodes if node["Alive"]), default=1)
 
 
 def _connect(address: str) -> None:

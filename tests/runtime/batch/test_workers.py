@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import signal
@@ -50,6 +51,15 @@ def test_two_processes_restore_a_folder_and_a_bad_picture_is_named(
         pixels = [np.asarray(Image.open(place / name)) for place in (folder, tmp_path / "out")]
         assert (pixels[0] == pixels[1]).all()
     assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_auto_has_to_say_is_said_once(opening: Opening, folder: Path, tmp_path: Path, workers: int) -> None:
+    half = dataclasses.replace(opening.bundle, manifest=dataclasses.replace(opening.bundle.manifest, precision="fp16"))
+    opening, said = dataclasses.replace(opening, bundle=half, engine="auto"), list[str]()
+    restore_folder(FolderPlan(folder, tmp_path / "out", workers=workers), opening, note=said.append)
+    assert len(said) == 1
+    assert "fp16 graph on a CPU" in said[0]
 
 
 def test_a_killed_worker_is_replaced_and_every_picture_restored_once(

@@ -14,12 +14,13 @@ from PIL import Image
 
 from nafnet_deploy.errors import EngineError, MachineError, UsageError
 from nafnet_deploy.manifest import ModelManifest, open_bundle
-from nafnet_deploy.runtime.batch.jobs import Done, Job
+from nafnet_deploy.runtime.batch.jobs import Done, Job, OnEngine
 from nafnet_deploy.runtime.batch.journal import JOURNAL, PARTS
 from nafnet_deploy.runtime.batch.run import FolderResult, restore_folder
 from nafnet_deploy.runtime.batch.storage import FolderPlan
 from nafnet_deploy.runtime.cluster.actor import Restoring, Shipment, carried
 from nafnet_deploy.runtime.cluster.remote import Remote, RemoteJournal, open_place
+from nafnet_deploy.runtime.cluster.run import most_on_one
 from nafnet_deploy.runtime.opening import Opening
 from nafnet_deploy.runtime.restorer import Restorer
 from tests.bundles import write_bundle
@@ -50,8 +51,8 @@ def run(around: Around, source: str, out: str, recursive: bool = False, stop_aft
     """What the cluster does, with one actor in this process."""
     places = open_place(source), open_place(out)
 
-    def executor(jobs: list[Job], heard: Callable[[str], None]) -> Generator[Done, None, None]:
-        heard("numpy")
+    def executor(jobs: list[Job], heard: OnEngine) -> Generator[Done, None, None]:
+        heard("numpy", [])
         for number, done in enumerate(carried(around.restorer, jobs, *places, None)):
             if number == stop_after:
                 raise KeyboardInterrupt
@@ -144,6 +145,11 @@ def test_a_scheme_whose_package_is_missing_names_it(monkeypatch: pytest.MonkeyPa
     assert "pip install" in refused.value.mend
 
 
+def test_the_actors_of_the_largest_machine_share_the_memory() -> None:
+    nodes = [{"Alive": alive, "Resources": {"CPU": cpus}} for alive, cpus in ((True, 4.0), (True, 9.0), (False, 32.0))]
+    assert most_on_one([*nodes, {"Alive": True, "Resources": {}}], 2) == 4
+
+
 def test_an_actor_needs_no_file_of_the_sender(tmp_path: Path) -> None:
     (tmp_path / "sender").mkdir()
     write_bundle(tmp_path / "sender" / "same.onnx")
@@ -153,8 +159,8 @@ def test_an_actor_needs_no_file_of_the_sender(tmp_path: Path) -> None:
         path.unlink()
     job = Job(0, save(tmp_path / "a.png"), tmp_path / "b.png", tmp_path / "part.png", 1, 1)
     actor = Restoring(shipment, None, None, None)
-    engine, done = pickle.loads(actor({"job": [pickle.dumps(job)]})["result"][0])
-    assert (engine, done.error) == ("onnxruntime cpu", None)
+    engine, notes, done = pickle.loads(actor({"job": [pickle.dumps(job)]})["result"][0])
+    assert (engine, notes, done.error) == ("onnxruntime cpu", [], None)
     assert (tmp_path / "part.png").is_file()
     broken = Restoring(Shipment(opening, {**shipment.files, "same.onnx": b"x"}), None, None, None)
     assert isinstance(pickle.loads(broken({"job": [pickle.dumps(job)]})["result"][0]), EngineError)
