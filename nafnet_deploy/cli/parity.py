@@ -46,8 +46,11 @@ def parity(
     ),
     json_out: bool = typer.Option(False, "--json", help="Print the report as JSON on stdout."),
     schema: bool = typer.Option(False, "--schema", help="Print the JSON Schema of that report and stop."),
-    junit: Path | None = typer.Option(None, help="Write the report as JUnit XML."),
-    html: Path | None = typer.Option(None, help="Write the report as one page, with pictures of where the error sits."),
+    junit: Path | None = typer.Option(None, help="Write the report as JUnit XML, to a name that ends with .xml."),
+    html: Path | None = typer.Option(
+        None,
+        help="Write the report as one page, with pictures of where the error sits, to a name that ends with .html.",
+    ),
 ) -> None:
     """Compare network, graph and engine link by link, iteration by iteration. Exit code 5 when a limit fails."""
     from nafnet_deploy.parity.schema import schema_text
@@ -55,7 +58,7 @@ def parity(
     if schema:
         print(schema_text(), end="")
         return
-    from nafnet_deploy.errors import ParityError, UsageError
+    from nafnet_deploy.errors import ParityError
     from nafnet_deploy.parity.junit import junit as as_junit
     from nafnet_deploy.parity.maps import MapCollector
     from nafnet_deploy.parity.page import page
@@ -66,10 +69,8 @@ def parity(
     found = find_bundle(bundle)
     demand = Demand(atol, rtol, psnr_min, error_stat)
     collector = MapCollector(found.manifest)
-    for path in (junit, html):
-        _check_place(path)
-    if junit is not None and html is not None and junit.resolve() == html.resolve():
-        raise UsageError(f"{html} cannot be both reports.", "Give --junit and --html different names.")
+    _check_place(junit, ".xml")
+    _check_place(html, ".html")
     with progress() as bar:
         task = bar.add_task("parity", total=None)
         report = run_chain(
@@ -154,12 +155,17 @@ def _mend(report: ChainReport) -> str:
     }[report.failed_links[0].name]
 
 
-def _check_place(path: Path | None) -> None:
+def _check_place(path: Path | None, suffix: str) -> None:
+    """Refuses what cannot become a report, and any name under which something may lie that this command reads."""
     from nafnet_deploy.errors import UsageError
 
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+    if path is None:
+        return
+    if path.is_dir() or not path.parent.is_dir():
         what = "is a folder" if path.is_dir() else "lies in a folder that does not exist"
         raise UsageError(f"{path} {what}.", "Give a file name in an existing folder.")
+    if path.suffix.lower() != suffix:
+        raise UsageError(f"{path} is no name for this report.", f"Give one that ends with {suffix}.")
 
 
 def _write(path: Path, text: str) -> UsageError | None:
@@ -171,8 +177,9 @@ def _write(path: Path, text: str) -> UsageError | None:
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(path)
     except OSError as error:
+        return UsageError(f"{path} cannot be written: {error.strerror}.", "Choose another place.")
+    finally:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
-        return UsageError(f"{path} cannot be written: {error.strerror}.", "Choose another place.")
     say(f"wrote {path}")
     return None

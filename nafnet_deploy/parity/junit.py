@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
 
 from nafnet_deploy.parity.chain import FAIL, SKIPPED, ChainReport, Link
-from nafnet_deploy.parity.report import size
-
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from nafnet_deploy.parity.report import legal, size
 
 
 def junit(report: ChainReport) -> str:
     """One suite per link, with a case per comparison, and one suite for the self-tests."""
-    root = ET.Element("testsuites", name=_legal(f"nafdeploy parity {report.model}"))
+    root = ET.Element("testsuites", name=legal(f"nafdeploy parity {report.model}"))
     for link in report.links:
         _link(root, link)
-    suite = ET.SubElement(root, "testsuite", name=_legal(f"self-tests of {report.engine}"))
+    suite = ET.SubElement(root, "testsuite", name=legal(f"self-tests of {report.engine}"))
     for test in report.self_tests:
         _case(suite, "self-tests", test.name, test.verdict, test.detail)
     for group in (*root, root):
@@ -30,7 +27,7 @@ def junit(report: ChainReport) -> str:
 
 
 def _link(root: ET.Element, link: Link) -> None:
-    suite = ET.SubElement(root, "testsuite", name=_legal(link.name))
+    suite = ET.SubElement(root, "testsuite", name=legal(link.name))
     if not link.rows:
         _case(suite, link.name, link.name, link.verdict, link.reason or link.fault())
     for row in link.rows:
@@ -39,13 +36,8 @@ def _link(root: ET.Element, link: Link) -> None:
 
 
 def _case(suite: ET.Element, group: str, name: str, verdict: str, detail: str) -> None:
-    case = ET.SubElement(suite, "testcase", classname=_legal(group), name=_legal(name))
+    case = ET.SubElement(suite, "testcase", classname=legal(group), name=legal(name))
     if verdict == FAIL:
-        ET.SubElement(case, "failure", message=_legal(detail))
+        ET.SubElement(case, "failure", message=legal(detail))
     elif verdict == SKIPPED:
-        ET.SubElement(case, "skipped", message=_legal(detail))
-
-
-def _legal(text: str) -> str:
-    """Without the characters that XML cannot hold; a file's name may have them."""
-    return _FORBIDDEN.sub("?", text)
+        ET.SubElement(case, "skipped", message=legal(detail))

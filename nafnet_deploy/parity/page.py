@@ -15,7 +15,7 @@ from nafnet_deploy.images.colormap import colours
 from nafnet_deploy.parity.chain import ChainReport, Link
 from nafnet_deploy.parity.maps import DECADES, KINDS, ErrorMap, error_colours
 from nafnet_deploy.parity.plot import error_plot
-from nafnet_deploy.parity.report import size
+from nafnet_deploy.parity.report import legal, size
 from nafnet_deploy.parity.tables import decibels, limit_text, lowest_psnr, scientific, use_text, worst
 
 Maps = Mapping[tuple[str, str, int], ErrorMap]
@@ -75,7 +75,7 @@ def page(report: ChainReport, maps: Maps) -> str:
         _machine(report),
     ]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    return (
+    return legal(
         f'<!doctype html>\n<html lang="en"><head>{head}<style>{STYLE}</style></head>\n<body>\n'
         + "\n".join(body)
         + "\n</body></html>\n"

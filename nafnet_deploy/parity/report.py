@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from nafnet_deploy.parity.tolerance import Limits
 from nafnet_deploy.tables import plain, read_table
 
 R = TypeVar("R")
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +84,11 @@ class ParityReport:
 def size(shape: tuple[int, ...]) -> str:
     """`1x3x64x64`."""
     return "x".join(map(str, shape))
+
+
+def legal(text: str) -> str:
+    """Without the characters that XML and HTML cannot hold; a file's name may have them."""
+    return _FORBIDDEN.sub("?", text)
 
 
 def check_schema(found: int, known: int, what: str) -> None:

@@ -126,7 +126,8 @@ def test_a_wrong_weight_is_found_without_torch_or_options(command: Command, bund
         (["--images", "."], ["holds no pictures"]),
         (["--html", "."], ["is a folder"]),
         (["--junit", "nowhere/p.xml"], ["does not exist"]),
-        (["--junit", "p", "--html", "p"], ["cannot be both"]),
+        (["--junit", "p.html"], ["p.html is no name for this report", "ends with .xml"]),
+        (["--html", "p"], ["p is no name for this report", "ends with .html"]),
         (["--fp32", "denoise-light"], ["is fp32 itself"]),
         (["-m", "nowhere"], ["'nowhere'"]),
         (["-m", "nafnet-gopro-w32"], ["nothing to iterate", "3 iterations"]),
@@ -144,6 +145,25 @@ def test_an_impossible_request_is_refused_and_writes_nothing(
     monkeypatch.chdir(tmp_path)
     command("parity", tiny, *options).refused(2, *words)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", ["--html", "--junit"])
+def test_a_report_never_takes_the_place_of_what_it_is_about(command: Command, bundle: Path, option: str) -> None:
+    photo(bundle.with_name("a.png"))
+    before = snapshot(bundle.parent)
+    for name in before:
+        command("parity", bundle, "-m", bundle.with_suffix(".safetensors"), "--images", bundle.parent, option,
+                bundle.with_name(name)).refused(2, name, "no name for this report")  # fmt: skip
+    assert snapshot(bundle.parent) == before
+
+
+def test_a_picture_whose_name_is_no_text_is_in_every_report(command: Command, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    photo(tmp_path / "a.png").rename(tmp_path / "in" / os.fsdecode(b"a\xff.png"))
+    done = command("parity", tiny, "-m", tiny.with_suffix(".safetensors"), "--images", tmp_path / "in", "--html",
+                   tmp_path / "p.html", "--junit", tmp_path / "p.xml")  # fmt: skip
+    assert done.code == 0, done.err
+    assert all("a?.png" in (tmp_path / name).read_text(encoding="utf-8") for name in ("p.html", "p.xml"))
 
 
 def test_a_picture_that_cannot_be_read_is_named(command: Command, tiny: Path, tmp_path: Path) -> None:
