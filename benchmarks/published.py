@@ -57,7 +57,6 @@ def main() -> None:
             (1,),
             shape,
             options.runs,
-            precisions={"OpenVINO bf16": "bf16"},
             rate=measure_floor(None),
             macs={1: count_macs(bundle.graph, shape)},
         )

@@ -1,4 +1,4 @@
-"""When two engines' pictures count as the same, also for arithmetic that no graph is exported in."""
+"""What an engine computes in, and when the pictures of two count as the same."""
 
 from __future__ import annotations
 
@@ -16,3 +16,21 @@ def limits_of(precision: str) -> Limits:
         ConfigError: none are known for it.
     """
     return ENGINE_LIMITS[precision] if precision in ENGINE_LIMITS.keys() - LIMITS.keys() else limits_for(precision)
+
+
+def coarsest(*precisions: str) -> str:
+    """The one with the loosest limits: what pictures that went through all of them are held to."""
+    return max(precisions, key=lambda precision: limits_of(precision).max_abs_error)
+
+
+def arithmetic_of(engine: str, graph: str) -> str:
+    """What an engine computes in.
+
+    Args:
+        engine: its own name, e.g. `onnxruntime cpu`: it says which device and precision really run.
+        graph: precision of the graph; on a CPU every engine widens half to float32.
+    """
+    words = engine.split()
+    if "bf16" in words:
+        return "bf16"
+    return "fp32" if "cpu" in words else graph

@@ -38,7 +38,7 @@ class BenchmarkRow:
     engine: str
     """Engine and device as they really were."""
     precision: str
-    """Arithmetic it computes in; chooses its limits."""
+    """Arithmetic it computes in."""
     baseline: bool
     """Whether the others are compared with this one."""
     agreement: Difference
@@ -65,6 +65,9 @@ class BenchmarkRow:
     """Multiply-adds of the network for this input (10^9)."""
     floor_share: float | None = None
     """Time of as many multiply-adds in a large float32 matrix product, over the median."""
+    limits: str = ""
+    """Key of the report's limits to which its picture is held: the coarsest of `precision`, the baseline's and the
+    graphs'. Empty in a report of before, where it is `precision`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +77,7 @@ class BenchmarkReport:
     model: str
     """Name of the network."""
     precision: str
-    """Arithmetic of the graphs."""
+    """Precision of the graphs."""
     shape: tuple[int, ...]
     """Input shape [B, C, H, W] (pixels)."""
     warmup: int
@@ -82,7 +85,7 @@ class BenchmarkReport:
     pause: float
     """Rest before each turn (seconds)."""
     limits: dict[str, Limits]
-    """When pictures count as the same, by the precision of the row."""
+    """When pictures count as the same, by `BenchmarkRow.limits`."""
     rows: tuple[BenchmarkRow, ...]
     """One per iteration and engine, the baseline first."""
     environment: Environment
@@ -128,7 +131,7 @@ class BenchmarkReport:
             return f"No headline at N = {iteration}: the outputs disagree: {'; '.join(wrong)}."
         base = next((row for row in rows if row.baseline), None)
         speeds = [
-            f"{row.label} is {row.speedup.median:.2f} times as fast as {base.label}{_across(base, row)} "
+            f"{row.label} is {row.speedup.median:.2f} times as fast as {base.label}{self._across(base, row)} "
             f"(95 % interval {row.speedup.low:.2f} to {row.speedup.high:.2f}, {row.time.n} rounds)"
             for row in rows
             if row.speedup is not None and base is not None
@@ -137,6 +140,13 @@ class BenchmarkReport:
             return f"No headline at N = {iteration}: nothing to compare."
         noisy = "" if self.verdict == CLEAN else f" [machine: {self.verdict}]"
         return f"N = {iteration}, {size(self.shape)} {self.precision}, {self.scope}: {'; '.join(speeds)}.{noisy}"
+
+    def _across(self, base: BenchmarkRow, row: BenchmarkRow) -> str:
+        """What must be said in the same breath as a ratio between other precisions than that of the graphs."""
+        if base.precision == row.precision:
+            return "" if row.precision == self.precision else f" [both in {row.precision}]"
+        agreement = "equal pictures" if row.agreement.psnr is None else f"pictures agree to {row.agreement.psnr:.1f} dB"
+        return f" [{row.precision} against {base.precision}, {agreement}]"
 
     def costs(self) -> dict[str, CostModel]:
         """Label -> what an iteration costs; empty with fewer than two iteration counts."""
@@ -194,7 +204,9 @@ class BenchmarkReport:
             speedup = "baseline" if row.baseline else "-"
             if row.speedup is not None:
                 speedup = f"{row.speedup.median:.2f} ({row.speedup.low:.2f}-{row.speedup.high:.2f})"
-            agreed = "agree" if not row.baseline else ""
+            agreed = "" if row.baseline else "agree"
+            if row.limits not in ("", row.precision) and agreed:
+                agreed += f", {row.limits} limits"
             table.add_row(
                 str(row.iteration),
                 row.label,
@@ -214,11 +226,3 @@ def machine(environment: Environment) -> str:
     load = f", load {environment.load_average[0]:.1f}" if environment.load_average else ""
     cores = "1 core" if environment.cores == 1 else f"{environment.cores} cores"
     return f"{environment.cpu}, {cores}, {threads}{load}"
-
-
-def _across(base: BenchmarkRow, row: BenchmarkRow) -> str:
-    """What must be said in the same breath as a ratio between two precisions."""
-    if base.precision == row.precision:
-        return ""
-    agreement = "equal pictures" if row.agreement.psnr is None else f"pictures agree to {row.agreement.psnr:.1f} dB"
-    return f" [{row.precision} against {base.precision}, {agreement}]"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nafnet_deploy.benchmarks.device_state import read_device
 from nafnet_deploy.benchmarks.floor import GemmRate
 from nafnet_deploy.benchmarks.noise import NoiseMeter
-from nafnet_deploy.benchmarks.precisions import limits_of
+from nafnet_deploy.benchmarks.precisions import arithmetic_of, coarsest, limits_of
 from nafnet_deploy.benchmarks.report import BenchmarkReport, BenchmarkRow
 from nafnet_deploy.benchmarks.scopes import FORWARD, Turn, prepare
 from nafnet_deploy.benchmarks.statistics import frames_per_second, speed_ratio, summarize
@@ -46,7 +46,6 @@ def run_bench(
     pause: float = PAUSE,
     scope: str = FORWARD,
     manifest: ModelManifest | None = None,
-    precisions: Mapping[str, str] | None = None,
     rate: GemmRate | None = None,
     macs: Mapping[int, float] | None = None,
 ) -> BenchmarkReport:
@@ -60,13 +59,12 @@ def run_bench(
         shape: input shape [B, C, H, W] (pixels).
         runs: timed rounds per iteration.
         warmup: untimed rounds before them.
-        precision: arithmetic of the graphs; chooses the limits of agreement.
+        precision: of the graphs; the limits of agreement are those of it, or of a coarser arithmetic of the pair.
         threads: what the engines were told to use; recorded here, applied by their factories.
         on_progress: told (turns done, turns in all) after each.
         pause: seconds of rest before each turn (see `time_interleaved`).
         scope: what a turn includes, see `scopes.SCOPES`.
         manifest: contract of the graph; needed for the scope `end-to-end`.
-        precisions: label -> arithmetic of an engine that computes in another one than `precision`.
         rate: the machine's matrix-product rate; with `macs` it gives each engine's share of the floor.
         macs: n -> multiply-adds of the network for this shape.
 
@@ -77,12 +75,11 @@ def run_bench(
     """
     if not engines or not iterations or min(*iterations, 1) < 1:
         raise UsageError("there is nothing to time.", "Give at least one engine and iterations of 1 or more.")
-    arithmetic = {label: (precisions or {}).get(label, precision) for label in engines}
+    limits_of(precision)
     multiple = 1 if manifest is None else manifest.size_multiple
     given = (*shape[:2], round_up(shape[2], multiple), round_up(shape[3], multiple))  # to the engine, end to end
     batch = natural_batch(shape if scope == FORWARD else given, seed=0)
-    bench = _Bench(arithmetic, prepare(scope, shape, manifest), batch, runs, warmup, pause, rate, macs or {})
-    limits = {name: limits_of(name) for name in dict.fromkeys(arithmetic.values())}
+    bench = _Bench(precision, prepare(scope, shape, manifest), batch, runs, warmup, pause, rate, macs or {})
     environment = read_environment(threads)
     count = _counter(len(iterations) * len(engines) * (runs + warmup), on_progress)
     before, meter = read_device(), NoiseMeter()
@@ -101,7 +98,7 @@ def run_bench(
         shape=shape,
         warmup=warmup,
         pause=pause,
-        limits=limits,
+        limits={name: limits_of(name) for name in dict.fromkeys(row.limits for row in rows)},
         rows=tuple(rows),
         environment=environment,
         scope=scope,
@@ -114,7 +111,7 @@ def run_bench(
 
 @dataclasses.dataclass(frozen=True)
 class _Bench:
-    precisions: Mapping[str, str]
+    precision: str
     turn_of: Callable[[Engine], Turn]
     batch: NDArray[np.float32]
     runs: int
@@ -148,12 +145,13 @@ class _Bench:
         # A clock too coarse to see a turn would divide by zero below.
         times = {label: tuple(max(ns, 1) / 1e6 for ns in values) for label, values in measured.items()}
         baseline = next(iter(engines))
+        arithmetic = {label: arithmetic_of(engine.name, self.precision) for label, engine in engines.items()}
         macs = self.macs.get(iteration)
         rows = []
         for label, engine in engines.items():
             # The baseline is compared with itself: a reference that is not finite agrees with nobody.
-            limits = limits_of(self.precisions[label])
-            agreement = compare_pictures(pictures[baseline], pictures[label], limits)
+            limits = coarsest(self.precision, arithmetic[baseline], arithmetic[label])
+            agreement = compare_pictures(pictures[baseline], pictures[label], limits_of(limits))
             comparable = label != baseline and agreement.passed
             summary = summarize(times[label])
             floor_ms = None if macs is None or self.rate is None else self.rate.floor_ms(macs)
@@ -162,7 +160,7 @@ class _Bench:
                     iteration=iteration,
                     label=label,
                     engine=engine.name,
-                    precision=self.precisions[label],
+                    precision=arithmetic[label],
                     baseline=label == baseline,
                     agreement=agreement,
                     time=summary,
@@ -175,6 +173,7 @@ class _Bench:
                     device=device_times(engine, {engine.inputs[0].name: self.batch}, DEVICE_RUNS),
                     gmacs=None if macs is None else macs / 1e9,
                     floor_share=None if floor_ms is None else floor_ms / summary.median_ms,
+                    limits=limits,
                 )
             )
         return rows

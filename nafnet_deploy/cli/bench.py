@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nafnet_deploy.cli.bench_engines import SPLIT, Subject, choose, label_of, subject_of
+from nafnet_deploy.cli.bench_engines import SPLIT, Subject, check_names, choose, label_of, subject_of
 from nafnet_deploy.cli.bench_extras import (
     measure_floor,
     measure_processes,
@@ -81,6 +81,7 @@ def bench(
 ) -> None:
     """Time PyTorch eager and other engines in the same interleaved rounds, for N = 1 to --iters."""
     from nafnet_deploy.benchmarks.recipe import read_bench_recipe
+    from nafnet_deploy.errors import EngineError
 
     wanted = read_bench_recipe(
         recipe,
@@ -90,6 +91,7 @@ def bench(
             "peers": peers, "baseline": baseline, "memory": memory, "profile": profile, "scale": scale,
         },
     )  # fmt: skip
+    check_names(wanted)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="nafdeploy-bench-")))
         subject, steps = subject_of(wanted, folder, trust_engine)
@@ -109,6 +111,8 @@ def bench(
             print(found.to_json(), end="")
         else:
             show(found.table())
+        if not found:
+            raise EngineError(f"nothing ran: {found.points[0].why_not}", "See what runs here with: nafdeploy doctor")
         for label in found.labels:
             say(found.words(label))
         say(found.noise.words() if found.noise else "")
@@ -142,7 +146,6 @@ def _measure(
         wanted.pause,
         wanted.scope,
         manifest,
-        {label_of(name): subject.precision(name) for name in names},
         measure_floor(wanted.threads),
         {n: macs for n in steps if (macs := network_macs(subject, n)) is not None},
     )

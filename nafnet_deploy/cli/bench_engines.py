@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nafnet_deploy.cli.console import say
-from nafnet_deploy.errors import EngineError, MissingDependency
+from nafnet_deploy.errors import ConfigError, EngineError, MissingDependency
 from nafnet_deploy.manifest import bundle_file
 
 if TYPE_CHECKING:
@@ -57,25 +58,28 @@ class Subject:
     trust: bool = False
     """See `open_engine`."""
 
-    def precision(self, name: str) -> str:
-        """Arithmetic of an engine."""
-        if name in FROM_NETWORK:
-            return "fp32"
-        return "bf16" if name.endswith("-bf16") else self.bundle.manifest.precision
-
-    def open(self, name: str, iterations: int) -> Engine:
-        """Opens an engine of that name at n iterations.
+    def check(self, name: str) -> None:
+        """Refuses an engine that runs the network itself where only its graph is there.
 
         Raises:
-            MissingDependency: it needs the network, and torch or the checkpoint is not there.
-            EngineError, MachineError, ConfigError: see `open_engine`.
+            ConfigError: a graph was named.
+            MissingDependency: torch is not installed.
         """
+        if self.checkpoint is not None or name not in FROM_NETWORK:
+            return
+        if find_spec("torch") is None:
+            raise MissingDependency("torch", "export", f"by the engine {name!r}, with a checkpoint or preset,")
+        raise ConfigError(
+            f"the engine {name!r} runs the network, and {self.bundle.graph.name} holds its graph alone.",
+            "Name its checkpoint, or a preset.",
+        )
+
+    def open(self, name: str, iterations: int) -> Engine:
+        """Opens an engine of that name, which passed `check`, at n iterations. Raises what `open_engine` does."""
         from nafnet_deploy.engines.registry import open_engine
 
         if name not in FROM_NETWORK:
             return open_engine(name, self.bundle, iterations, self.threads, self.trust)
-        if self.checkpoint is None:
-            raise MissingDependency("torch", "export", f"by the engine {name!r}, with a checkpoint or preset,")
         if name == SPLIT:
             return open_engine("onnxruntime", self.split_bundle, iterations, self.threads)
         if name == "onnxruntime-naive":
@@ -176,20 +180,39 @@ def label_of(name: str) -> str:
     return LABELS.get(name, name)
 
 
+def check_names(recipe: BenchRecipe) -> None:
+    """Refuses unknown engines before anything is exported for them.
+
+    Raises:
+        ConfigError: with the nearest known name.
+    """
+    from nafnet_deploy.engines.plan import PLAN_SUFFIX
+    from nafnet_deploy.engines.registry import AUTO, ENGINES
+    from nafnet_deploy.tables import nearest
+
+    known = (*ENGINES, AUTO, *FROM_NETWORK)
+    for name in (*((recipe.baseline,) if recipe.baseline else ()), *recipe.engines):
+        if name not in known and not name.endswith(PLAN_SUFFIX):
+            raise ConfigError(f"the engine {name!r} is unknown.", nearest(name, known))
+
+
 def choose(names: list[str], peers: bool, subject: Subject, baseline: str | None) -> list[str]:
     """The engines to time, the baseline first, each once; peers that cannot open here are named and left out.
 
     Raises:
-        MissingDependency, ConfigError, EngineError: what was asked for by name and cannot open.
+        MissingDependency, ConfigError: see `Subject.check`, of what was asked for by name.
     """
     network = subject.checkpoint is not None
     chosen = list(dict.fromkeys((*((baseline,) if baseline else ()), *(("pytorch",) if network else ()), *names)))
+    for name in chosen:
+        subject.check(name)
     for name in PEERS if peers else ():
         try:
             if name not in chosen:
+                subject.check(name)
                 subject.open(name, 1).close()
                 chosen.append(name)
-        except (MissingDependency, EngineError) as error:
+        except (MissingDependency, ConfigError, EngineError) as error:
             say(f"{label_of(name)} is left out: {error.message}")
     return chosen
 

@@ -91,6 +91,42 @@ def test_a_baseline_that_is_not_finite_gives_no_headline() -> None:
     assert all(row.speedup is None for row in report.rows)
 
 
+def mixed(precision: str, **engines: tuple[str, float]) -> BenchmarkReport:
+    """A report of engines, by (own name, error of their pictures)."""
+
+    def factory(name: str, error: float) -> EngineFactory:
+        def open_at(n: int) -> toy.ToyEngine:
+            engine = toy.ToyEngine(lambda x, n: toy.network(x, n) + np.float32(error), n)
+            engine.name = name
+            return engine
+
+        return open_at
+
+    opened = {label: factory(*given) for label, given in engines.items()}
+    return run_bench(opened, "toy", (1,), (1, 3, 8, 8), runs=2, warmup=0, precision=precision, pause=0)
+
+
+@pytest.mark.parametrize("first", ["exact", "coarse"])
+def test_a_pair_is_held_to_the_limits_of_its_coarser_engine_whichever_is_the_baseline(first: str) -> None:
+    pair = {"exact": ("toy cpu", 0.0), "coarse": ("toy cpu bf16", 5e-3)}
+    report = mixed("fp32", **{first: pair.pop(first)}, **pair)
+    assert report, report.headline(1)
+    assert [row.limits for row in report.rows] == ["fp32" if first == "exact" else "bf16", "bf16"]
+    assert set(report.limits) == {row.limits for row in report.rows}
+    assert ("agree, bf16 limits" in text(report.table())) is (first == "coarse")
+    assert not mixed("fp32", exact=("toy cpu", 0.0), wrong=("toy cpu", 5e-3))
+
+
+def test_a_row_says_what_its_engine_computed_in_and_a_ratio_names_both() -> None:
+    report = mixed("fp16", plan=("toy sm86 fp16", 0.0), widened=("toy cpu", 1e-4), other=("toy cpu", 0.0))
+    assert report
+    assert [row.precision for row in report.rows] == ["fp16", "fp32", "fp32"]
+    assert {row.limits for row in report.rows} == {"fp16"}
+    assert "times as fast as plan [fp32 against fp16, pictures agree to 80.0 dB]" in report.headline(1)
+    both = mixed("fp16", widened=("toy cpu", 0.0), other=("toy cpu", 0.0)).headline(1)
+    assert "times as fast as widened [both in fp32]" in both
+
+
 def test_one_engine_alone() -> None:
     report = bench(only=toy.network)
     assert report

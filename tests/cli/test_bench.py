@@ -10,7 +10,10 @@ import pytest
 
 from nafnet_deploy.benchmarks.report import BenchmarkReport
 from nafnet_deploy.benchmarks.scale import ScaleReport
+from nafnet_deploy.export.recipe import ExportRecipe
 from tests.cli.conftest import Command
+from tests.exports import quick_export
+from tests.tiny import tiny_checkpoint
 
 QUICK = ("--imgsz", "16", "--runs", "2", "--warmup", "0", "--pause", "0")
 
@@ -52,6 +55,19 @@ def test_an_engine_in_another_precision_is_never_compared_without_saying_so(comm
     assert "[bf16 against fp32, pictures agree to" in line or "disagree" in line
 
 
+def test_half_graphs_are_float32_on_the_cpu_and_held_to_the_limits_of_half(command: Command, tmp_path: Path) -> None:
+    recipe = ExportRecipe(precision="fp16", output=str(tmp_path / "half-fp16.onnx"))
+    half = quick_export(tiny_checkpoint(), recipe).graph
+    done = command("bench", half, *QUICK, "--only", "1", "--no-memory", "--engine", "auto", "--engine", "openvino",
+                   "--json")  # fmt: skip
+    assert done.code == 0, done.err
+    report = BenchmarkReport.from_json(done.out)
+    assert report.precision == "fp16"
+    assert [(row.precision, row.limits) for row in report.rows] == [("fp32", "fp16")] * 2
+    assert "OpenVINO is " in done.err
+    assert "as fast as auto [both in fp32] (" in done.err
+
+
 def test_end_to_end_takes_any_size(command: Command, tiny: Path) -> None:
     quick = ("--imgsz", "13x17", *QUICK[2:])
     done = command("bench", tiny, *quick, "--only", "1", "--no-memory", "--scope", "end-to-end", "--json")
@@ -79,8 +95,37 @@ def test_a_peer_that_cannot_run_is_named_and_left_out(
     assert "PyTorch compiled is left out" in done.err
 
 
-def test_a_peer_asked_for_by_name_must_run(command: Command, tiny: Path) -> None:
-    command("bench", tiny, *QUICK, "--engine", "onnxruntime-naive").refused(3, "torch", "nafnet-deploy[export]")
+@pytest.mark.parametrize("form", [[], ["--scale"]], ids=["table", "scale"])
+def test_a_graph_has_no_network_for_the_engines_that_run_one(command: Command, tiny: Path, form: list[str]) -> None:
+    form = form or list(QUICK)
+    for name in ("pytorch", "onnxruntime-naive", "onnxruntime-split"):
+        command("bench", tiny, *form, "--engine", name).refused(
+            2, name, "tiny.onnx holds its graph alone", "checkpoint"
+        )
+
+
+def test_a_network_is_not_timed_without_torch(command: Command, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    command("bench", tiny, *QUICK, "--engine", "pytorch").refused(3, "torch", "nafnet-deploy[export]")
+
+
+@pytest.mark.parametrize("option", ["--engine", "--baseline"])
+@pytest.mark.parametrize("form", [[], ["--scale"]], ids=["table", "scale"])
+def test_an_unknown_engine_is_refused_before_anything_is_exported(
+    command: Command, tiny: Path, option: str, form: list[str]
+) -> None:
+    checkpoint = tiny.with_suffix(".safetensors")
+    command("bench", checkpoint, *form, option, "pytorch-compiled").refused(2, "'pytorch-compile'")
+    command("bench", checkpoint, *form, option, "bogus").refused(2, "'bogus'", "onnxruntime-split", "auto")
+
+
+def test_scale_in_which_nothing_ran_is_code_6(command: Command, tiny: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("scale = true\nonly = 1\nmegapixels = []\nbatches = []\nruns = 1\n")
+    done = command("bench", tiny, "--recipe", recipe, "--engine", "onnxruntime-cuda", "--json")
+    assert done.code == 6
+    assert done.err.splitlines()[-1].startswith("nafdeploy: nothing ran: ")
+    assert not ScaleReport.from_json(done.out)
 
 
 def test_scale_gives_a_report_of_its_own(command: Command, tiny: Path, tmp_path: Path) -> None:
