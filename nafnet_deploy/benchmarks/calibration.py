@@ -55,11 +55,11 @@ def calibrate(
     Args:
         engine: the bundle, its rule's largest number is the last iteration looked at.
         manifest: its contract.
-        folder: degraded pictures; with `sigma`, clean ones.
+        folder: degraded pictures, small ones for a network that enlarges; with `sigma`, clean ones.
         clean: folder of clean pictures with the same stems; without it and `sigma`, quality is measured against the
             picture of the last iteration.
-        sigma: lowest and highest level of Gaussian noise to add, in steps of 255.
-        side: the middle of each picture is used, at most so many pixels high and wide.
+        sigma: lowest and highest level of Gaussian noise to add, in steps of 255; None for a network that enlarges.
+        side: the middle of each picture is used, at most so many pixels high and wide, of `folder`'s size.
         seed: of the noise.
         on_picture: told (pictures done, pictures in all).
         on_bad: told why a picture is left out.
@@ -67,26 +67,29 @@ def calibrate(
 
     Raises:
         UsageError: a missing or empty folder, pairs that do not match, or no picture that can be read.
-        ConfigError: both `clean` and `sigma`, or an impossible range.
+        ConfigError: both `clean` and `sigma`, an impossible range, or noise for a network that enlarges.
         EngineError: the engine failed.
     """
     if clean is not None and sigma is not None:
         raise ConfigError("pictures are either degraded or get noise.", "Give one of --clean and --sigma.")
     if sigma is not None and not (0 <= sigma[0] <= sigma[1] and math.isfinite(sigma[1])):
         raise ConfigError(f"--sigma {sigma[0]:g} {sigma[1]:g} is impossible.", "Give a low and a high level from 0.")
+    scale = manifest.scale
+    if scale > 1 and sigma is not None:
+        raise ConfigError(f"{manifest.name} enlarges pictures; it is not given noise.", "Leave --sigma out.")
     if side < 16:
         raise ConfigError(f"--imgsz {side} is impossible.", "Use 16 pixels or more.")
     if engine.rule.max_iterations < 2:
         raise ConfigError("one iteration leaves nothing to choose.", "Use --max-iters 2 or more.")
-    pairs = [(path, path) for path in list_pictures(folder)] if clean is None else match_pairs(folder, clean)
+    pairs = [(path, path) for path in list_pictures(folder)] if clean is None else match_pairs(folder, clean, scale)
     if clean is not None:
-        check_sizes(pairs)
+        check_sizes(pairs, scale)
     rng = np.random.default_rng(seed)
     rows: list[tuple[list[float], list[float], list[float]]] = []
     first: NDArray[np.float32] | None = None
     for done, (source, target) in enumerate(pairs, 1):
         try:
-            degraded, wanted = _middle(read_picture(source).pixels, side), _middle(read_picture(target).pixels, side)
+            degraded, wanted = (_middle(read_picture(p).pixels, side, s) for p, s in ((source, 1), (target, scale)))
         except ImageError as error:
             on_bad(error)
             on_picture(done, len(pairs))
@@ -94,9 +97,9 @@ def calibrate(
         if sigma is not None:
             level = np.float32(rng.uniform(*sigma) / 255)
             degraded = wanted + level * rng.standard_normal(wanted.shape, dtype=np.float32)
-        batch = _batch(degraded, manifest)
+        batch, size = _batch(degraded, manifest), (scale * degraded.shape[0], scale * degraded.shape[1])
         first = batch if first is None else first
-        rows.append(_trace(engine, batch, degraded, None if clean is None and sigma is None else wanted))
+        rows.append(_trace(engine, batch, size, None if clean is None and sigma is None else wanted))
         on_picture(done, len(pairs))
     if first is None:
         raise UsageError(f"none of the {len(pairs)} pictures of {folder} can be read.", "Give whole pictures.")
@@ -179,15 +182,16 @@ def time_parts(engine: AnytimeEngine, batch: NDArray[np.float32]) -> dict[str, f
 
 
 def _trace(
-    engine: AnytimeEngine, batch: NDArray[np.float32], degraded: NDArray[np.float32], wanted: NDArray[np.float32] | None
+    engine: AnytimeEngine, batch: NDArray[np.float32], size: tuple[int, int], wanted: NDArray[np.float32] | None
 ) -> tuple[list[float], list[float], list[float]]:
-    height, width = degraded.shape[:2]
-    deltas, pictures = [], [degraded]
+    """Of a padded batch of one, whose restored picture has that height and width: delta, change and PSNR (dB)."""
+    height, width = size
+    deltas, pictures = [], []
     for glimpse in engine.iterate({engine.inputs[0].name: batch}):
         deltas.append(float(glimpse.delta[0]))
         pictures.append(np.clip(glimpse.picture[0, :, :height, :width].transpose(1, 2, 0), 0, 1).astype(np.float32))
     goal = pictures[-1] if wanted is None else wanted
-    quality = [min(psnr(picture, goal), EQUAL) for picture in pictures[1:]]
+    quality = [min(psnr(picture, goal), EQUAL) for picture in pictures]
     change = [float(np.sqrt(np.mean((b - a) ** 2))) for a, b in itertools.pairwise(pictures)]
     return deltas, change, quality
 
@@ -198,9 +202,10 @@ def _point(rule: str, threshold: float, counts: NDArray[Any], quality: Array, co
     return Point(rule, threshold, mean, costs[HEAD] + mean * costs[STEP] + costs[TAIL], float(reached))
 
 
-def _middle(pixels: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    top, left = (max(0, (size - side) // 2) for size in pixels.shape[:2])
-    return pixels[top : top + side, left : left + side]
+def _middle(pixels: NDArray[np.float32], side: int, scale: int) -> NDArray[np.float32]:
+    """The middle of a picture that is `scale` times as large as the one to whose pixels `side` applies."""
+    top, left = (max(0, (size // scale - side) // 2) * scale for size in pixels.shape[:2])
+    return pixels[top : top + side * scale, left : left + side * scale]
 
 
 def _batch(pixels: NDArray[np.float32], manifest: ModelManifest) -> NDArray[np.float32]:

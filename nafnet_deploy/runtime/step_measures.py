@@ -20,12 +20,13 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 @dataclasses.dataclass(frozen=True)
 class Traces:
-    """What every iteration did to every picture: arrays [pictures, iterations]."""
+    """What the iterations did to every picture."""
 
     delta: Array
-    """Change of the state (root mean square)."""
+    """Change of the state (root mean square), [pictures, iterations]."""
     change: Array
-    """Change of the picture (root mean square); of the first iteration, against the input."""
+    """Change of the picture (root mean square) by every iteration but the first, which has none before it:
+    [pictures, iterations - 1]."""
 
     def fit(self, source: str) -> Stopping:
         """How `delta` relates to the picture: the median over pictures and iterations.
@@ -33,7 +34,7 @@ class Traces:
         Args:
             source: what the pictures are, in words.
         """
-        ratios = self.change[:, 1:] / np.maximum(self.delta[:, 1:], _TINY)
+        ratios = self.change / np.maximum(self.delta[:, 1:], _TINY)
         return Stopping(float(np.median(ratios)), source=source)
 
 
@@ -51,9 +52,8 @@ def measure_stopping(bundle: Bundle, inputs: Sequence[NDArray[np.float32]]) -> S
     with open_anytime("onnxruntime", bundle, StopRule(max(bundle.manifest.iterations, 2))) as engine:
         for batch in inputs:
             glimpses = list(engine.iterate({engine.inputs[0].name: batch}))
-            pictures = [batch, *(glimpse.picture for glimpse in glimpses)]
             deltas.append(np.stack([glimpse.delta for glimpse in glimpses], axis=1))
-            changes.append(np.stack([rms(b, a) for a, b in itertools.pairwise(pictures)], axis=1))
+            changes.append(np.stack([rms(b.picture, a.picture) for a, b in itertools.pairwise(glimpses)], axis=1))
     return Traces(np.concatenate(deltas).astype(np.float64), np.concatenate(changes)).fit("seeded pictures")
 
 

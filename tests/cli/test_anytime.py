@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nafnet_deploy.checkpoints.store import Checkpoint
+from nafnet_deploy.export.recipe import ExportRecipe
 from tests.cli.conftest import Command, photo, snapshot
+from tests.exports import quick_export
+from tests.tiny import RR
+from tests.weights import seeded, stir
 
 
 @pytest.fixture
@@ -169,6 +175,36 @@ def test_calibration_makes_quality_work_and_draws_the_curve(
         assert done.code == 0
         costs[quality] = int(done.err.split("N = ")[1][0])
     assert costs["fast"] <= costs["balanced"] <= costs["best"] == 5
+
+
+def test_a_network_that_enlarges_is_exported_in_steps_calibrated_and_stops_by_itself(
+    command: Command, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(RR, scale=2)
+    checkpoint = Checkpoint(stir(seeded(config)).state_dict(), config, "x2", "", {"source": "tests"})
+    bundle = quick_export(checkpoint, ExportRecipe(mode="split", output=str(tmp_path / "x2.onnx")), proof=True)
+    assert bundle.manifest.stopping is not None
+    assert bundle.manifest.stopping.picture_per_state > 0
+    found = []
+    small, large = photo(tmp_path / "small.png", (21, 19)), photo(tmp_path / "large.png", (42, 38))
+    for kind, crop in (("whole", 0), ("middle", 1)):  # 16 of 21 and of 19 pixels begin at 2 and at 1
+        for name, source, scale in (("lr", small, 1), ("hr", large, 2)):
+            (tmp_path / kind / name).mkdir(parents=True)
+            box = tuple(scale * edge for edge in ((2, 1, 18, 17) if crop else (0, 0, 21, 19)))
+            Image.open(source).crop(box).save(tmp_path / kind / name / "a.png")  # type: ignore[arg-type]
+        folders = (tmp_path / kind / "lr", "--clean", tmp_path / kind / "hr")
+        done = command("calibrate", *folders, "-m", bundle.part("step"), "--imgsz", "16", "--json")
+        assert done.code == 0, done.err
+        found.append([p["psnr"] for p in json.loads(done.out)["points"] if p["rule"] == "fixed"])
+    assert len(found[0]) == 5
+    assert found[0] == found[1]
+    done = command("run", small, "-m", bundle.part("step"), "--until-delta", "10", "-o", tmp_path / "out.png")
+    assert done.code == 0, done.err
+    assert "N = 1;" in done.err
+    with Image.open(tmp_path / "out.png") as enlarged:
+        assert enlarged.size == (42, 38)
+    noise = command("calibrate", tmp_path / "whole" / "lr", "-m", bundle.part("step"), "--sigma", "5", "50")
+    noise.refused(2, "enlarges pictures", "Leave --sigma out")
 
 
 def test_a_picture_that_cannot_be_read_is_named_by_calibrate(command: Command, split: Path, tmp_path: Path) -> None:
