@@ -62,8 +62,9 @@ class GateEngine(Closing):
             from nafnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
         except ImportError as error:
             raise MissingDependency(error.name or "onnx", "cpu", "to look at the gates inside a graph") from error
+        path = bundle.unrolled("to read its gates")
         try:
-            model = onnx.load(str(bundle.unrolled("to read its gates")))
+            model = onnx.load(str(path))
         except Exception as error:  # protobuf's error class depends on its implementation
             raise EngineError(f"{bundle.graph} is not a readable ONNX file.", "Export the bundle again.") from error
         check_iterations(bundle.manifest, iteration)

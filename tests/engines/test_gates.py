@@ -96,6 +96,11 @@ def test_what_has_no_such_gate_is_refused(tiny: Path, tmp_path: Path) -> None:
         GateEngine.open(Bundle(damaged, bundle.manifest), 1)
 
 
+def test_a_split_bundle_has_no_one_graph_to_look_into(tiny_split: Path) -> None:
+    with pytest.raises(EngineError, match=r"is a split bundle; .* to read its gates"):
+        GateEngine.open(open_bundle(tiny_split), 1)
+
+
 def test_a_graph_whose_units_have_no_sigmoid_has_no_gates(tiny: Path) -> None:
     bundle = open_bundle(tiny)
     model = onnx.load(str(bundle.graph))
