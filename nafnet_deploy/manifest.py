@@ -55,6 +55,8 @@ class Stopping:
     `delta` of a step into an estimate of what the step did to the picture."""
     quality: dict[str, float] = dataclasses.field(default_factory=dict)
     """Thresholds of `--quality`, by its words: stop when an iteration changed the picture less."""
+    iterations: int | None = None
+    """Most iterations of any `quality`, with which they were measured; None for as many as were proved."""
     source: str = ""
     """The pictures over which these were measured."""
 

@@ -118,7 +118,7 @@ def calibrate(
         shape=(first.shape[2], first.shape[3]),
         part_ms=costs,
         points=points,
-        stopping=dataclasses.replace(stopping, quality=recommend(points, blind)),
+        stopping=dataclasses.replace(stopping, quality=recommend(points, blind), iterations=engine.rule.max_iterations),
         environment=read_environment(threads),
     )
 

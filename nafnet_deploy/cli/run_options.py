@@ -40,7 +40,11 @@ EngineName = Annotated[str, typer.Option("--engine", help=ENGINE_HELP)]
 TrustEngine = Annotated[bool, typer.Option("--trust-engine", help=TRUST_HELP)]
 
 MaxIters = Annotated[
-    int | None, typer.Option(help="At most so many iterations. (default: those proved)", rich_help_panel=STEPS)
+    int | None,
+    typer.Option(
+        help="At most so many iterations. (default: those proved, with --quality those calibrated)",
+        rich_help_panel=STEPS,
+    ),
 ]
 UntilDelta = Annotated[
     float | None,

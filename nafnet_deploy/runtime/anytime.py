@@ -24,7 +24,7 @@ class Wish:
     iters: int | None = None
     """Exactly so many iterations."""
     max_iters: int | None = None
-    """At most so many; None for as many as were proved."""
+    """At most so many; None for as many as were proved, or calibrated for `quality`."""
     until_delta: float | None = None
     """Stop when an iteration changes the picture by less (root mean square, black to white is 1)."""
     budget_ms: float | None = None
@@ -55,7 +55,8 @@ def rule_for(wish: Wish, manifest: ModelManifest) -> StopRule:
     stopping = manifest.stopping or Stopping(1.0)
     if not wish.adaptive:
         return StopRule(manifest.default_iterations if wish.iters is None else wish.iters, stopping=stopping)
-    most = manifest.iterations if wish.max_iters is None else wish.max_iters
+    calibrated = None if wish.quality is None else stopping.iterations
+    most = next(n for n in (wish.max_iters, calibrated, manifest.iterations) if n is not None)
     if wish.quality is None:
         return StopRule(most, wish.until_delta, stopping=stopping)
     if wish.quality not in QUALITIES:

@@ -177,6 +177,19 @@ def test_calibration_makes_quality_work_and_draws_the_curve(
     assert costs["fast"] <= costs["balanced"] <= costs["best"] == 5
 
 
+@pytest.mark.parametrize("most", [3, 8])
+def test_quality_best_runs_as_many_iterations_as_the_calibration_printed(
+    command: Command, split: Path, picture: Path, most: int
+) -> None:
+    done = command("calibrate", picture.parent, "-m", split, "--max-iters", str(most))
+    assert done.code == 0, done.err
+    row = next(line for line in done.err.splitlines() if "--quality best" in line)
+    assert row.split("│")[2].strip() == f"{most}.00"
+    assert f"N = {most};" in command("run", picture, "-m", split, "--quality", "best").err
+    assert "N = 2;" in command("run", picture, "-m", split, "--quality", "best", "--max-iters", "2").err
+    assert "N = 5;" in command("run", picture, "-m", split, "--until-delta", "1e-9").err
+
+
 def test_a_network_that_enlarges_is_exported_in_steps_calibrated_and_stops_by_itself(
     command: Command, tmp_path: Path
 ) -> None:
