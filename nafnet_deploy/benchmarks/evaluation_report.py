@@ -133,7 +133,7 @@ class EvaluationReport:
         """The means: the input first, then every iteration count."""
         table = Table(
             title=escape(f"{self.model} on {self._data()}, {self.engine}"),
-            caption="means over the pictures; RGB, and Y of BT.601",
+            caption=f"means over the pictures; RGB, and Y of BT.601{self._equal()}",
         )
         for heading in (
             "",
@@ -163,6 +163,14 @@ class EvaluationReport:
             table.add_row(escape(picture.name), *(f"{psnr}  {ssim}" for psnr, ssim, *_ in cells))
         return table
 
+    def _equal(self) -> str:
+        """How many pictures make the mean of their row infinite, in words; empty where none does."""
+        columns = [("input", [p.input for p in self.pictures])]
+        columns += [(f"N = {n}", [p.restored[i] for p in self.pictures]) for i, n in enumerate(self.iterations)]
+        counts = {name: sum(quality.psnr is None for quality in column) for name, column in columns}
+        words = ", ".join(f"{count} of {len(self.pictures)} at {name}" for name, count in counts.items() if count)
+        return f"\ninf: pictures equal to the clean ones, {words}" if words else ""
+
     def _data(self) -> str:
         degraded = f"degraded: {self.degraded}" if self.degraded else "shrunk"
         damage = f"sigma {self.sigma:g}" if self.sigma is not None else degraded
@@ -174,8 +182,9 @@ def _cells(quality: Quality) -> tuple[str, str, str, str]:
 
 
 def _decibels(value: float | None) -> str:
-    return "equal" if value is None else f"{value:.3f}"
+    return f"{math.inf if value is None else value:.3f}"
 
 
 def _gain(before: float | None, after: float | None) -> str:
-    return "" if before is None or after is None else f"{after - before:+.3f}"
+    gain = (math.inf if after is None else after) - (math.inf if before is None else before)
+    return "" if math.isnan(gain) else f"{gain:+.3f}"

@@ -85,6 +85,10 @@ def test_equal_pictures_have_no_number_of_decibels_and_the_report_is_still_json(
     report = report_of(folder, tmp_path, sigma=0)
     assert (report.input.psnr, report.input.psnr_y) == (None, None)
     assert report.input.ssim == pytest.approx(1)
+    equal, unequal = report.pictures[0], dataclasses.replace(report.pictures[1].input, psnr=30.0)
+    better = dataclasses.replace(equal, input=unequal)
+    gains = dataclasses.replace(report, pictures=(better,)).table().columns[5]
+    assert list(gains.cells) == ["", "+inf"]
     assert EvaluationReport.from_json(report.to_json()) == report
 
 

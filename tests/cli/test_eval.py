@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageFilter
 
-from tests.bundles import write_enlarging_bundle
+from tests.bundles import write_bundle, write_enlarging_bundle
 from tests.cli.conftest import Command, photo, snapshot
 
 
@@ -137,6 +138,22 @@ def test_a_network_that_enlarges_is_given_shrunk_pictures(command: Command, tmp_
     assert "2 pictures, shrunk" in done.err
     bicubic, repeated = (quality(line) for line in done.err.splitlines() if line.startswith(("│ input", "│ N = 1")))
     assert bicubic > repeated + 0.1, "repeating pixels is worse than bicubic enlargement, which the input row shows"
+
+
+def test_one_equal_picture_makes_the_mean_infinite_and_is_counted(command: Command, tmp_path: Path) -> None:
+    for folder in ("degraded", "clean"):
+        (tmp_path / folder).mkdir()
+    for i in range(3):
+        photo(tmp_path / "clean" / f"{i}.png", (24, 20), i)
+        photo(tmp_path / "degraded" / f"{i}.png", (24, 20), i if i == 1 else i + 9)
+    write_bundle(tmp_path / "identity.onnx")
+    folders = ("--degraded", tmp_path / "degraded", "--clean", tmp_path / "clean")
+    done = command("eval", tmp_path / "identity.onnx", *folders)
+    rows = [line for line in done.err.splitlines() if line.startswith(("│ input", "│ N = 1"))]
+    assert [quality(row) for row in rows] == [math.inf, math.inf]
+    assert "pictures equal to the clean ones, 1 of 3 at input, 1 of 3 at N = 1" in " ".join(done.err.split())
+    pictures = json.loads(command("eval", tmp_path / "identity.onnx", *folders, "--json").out)["pictures"]
+    assert [picture["input"]["psnr"] is None for picture in pictures] == [False, True, False]
 
 
 def test_small_and_large_pictures_are_pairs_for_a_network_that_enlarges(command: Command, tmp_path: Path) -> None:
