@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,14 @@ from nafnet_deploy.manifest import ModelManifest, TensorSpec, bundle_file, sha25
 SHAPE = ("batch", 3, "height", "width")
 
 
-def write_identity_graph(path: Path) -> None:
+def write_identity_graph(path: Path, shape: tuple[str | int, ...] = SHAPE) -> None:
     """An ONNX graph that adds 0 to its input."""
     zero = onnx.numpy_helper.from_array(np.zeros(1, np.float32), "zero")
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("Add", ["input", "zero"], ["output"])],
         "identity",
-        [onnx.helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, SHAPE)],
-        [onnx.helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, SHAPE)],
+        [onnx.helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, shape)],
+        [onnx.helper.make_tensor_value_info("output", onnx.TensorProto.FLOAT, shape)],
         [zero],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], producer_name="tests")
@@ -29,7 +30,7 @@ def write_identity_graph(path: Path) -> None:
     onnx.save(model, path)
 
 
-def manifest_of(graph: Path) -> ModelManifest:
+def manifest_of(graph: Path, shape: tuple[str | int, ...] = SHAPE) -> ModelManifest:
     """A manifest that vouches for `graph`."""
     return ModelManifest(
         name=graph.stem,
@@ -38,8 +39,8 @@ def manifest_of(graph: Path) -> ModelManifest:
         iterations=1,
         default_iterations=1,
         iteration_values={"middle": ("a",)},
-        inputs=(TensorSpec("input", "float32", SHAPE),),
-        outputs=(TensorSpec("output", "float32", SHAPE),),
+        inputs=(TensorSpec("input", "float32", shape),),
+        outputs=(TensorSpec("output", "float32", shape),),
         size_multiple=2,
         scale=1,
         padding="zeros",
@@ -56,12 +57,24 @@ def manifest_of(graph: Path) -> ModelManifest:
     )
 
 
-def write_bundle(graph: Path) -> ModelManifest:
-    """An identity graph and its manifest on disk."""
-    write_identity_graph(graph)
-    manifest = manifest_of(graph)
+def write_bundle(graph: Path, shape: tuple[str | int, ...] = SHAPE) -> ModelManifest:
+    """An identity graph for inputs of a shape, and its manifest, on disk."""
+    write_identity_graph(graph, shape)
+    manifest = manifest_of(graph, shape)
     bundle_file(graph, ".json").write_text(manifest.to_json())
     return manifest
+
+
+def write_slow_bundle(graph: Path) -> None:
+    """A graph that takes about 20 s for a megapixel, in one call that nothing interrupts, and its manifest, on disk."""
+    names = ["input", *(f"sine{i}" for i in range(1999)), "output"]
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, SHAPE) for name in ("input", "output")]
+    nodes = [onnx.helper.make_node("Sin", [name], [after]) for name, after in itertools.pairwise(names)]
+    body = onnx.helper.make_graph(nodes, "slow", ends[:1], ends[1:])
+    model = onnx.helper.make_model(body, opset_imports=[onnx.helper.make_opsetid("", 18)], producer_name="tests")
+    model.ir_version = 10
+    onnx.save(model, graph)
+    bundle_file(graph, ".json").write_text(manifest_of(graph).to_json())
 
 
 def write_enlarging_bundle(graph: Path, scale: int, views: int = 1) -> None:

@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +18,6 @@ from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, StreamingResponse
 from starlette.background import BackgroundTask
-from starlette.concurrency import iterate_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -44,7 +43,7 @@ _PAGE_POLICY = (
 Iters = Query(None, description="Reasoning iterations N; the model's own number when left out.")
 
 
-def make_app(manifest: ModelManifest, workshop: Workshop, settings: Settings, metrics: Metrics) -> Guard:
+def make_app(manifest: ModelManifest, workshop: Workshop, settings: Settings, metrics: Metrics, scratch: Path) -> Guard:
     """The application, as ASGI.
 
     Args:
@@ -52,22 +51,21 @@ def make_app(manifest: ModelManifest, workshop: Workshop, settings: Settings, me
         workshop: what restores; closed when the application ends.
         settings: limits.
         metrics: what counts.
+        scratch: a folder for the pictures of requests, each in one of its own.
     """
     ready = threading.Event()
     threads = anyio.CapacityLimiter(settings.concurrency)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with tempfile.TemporaryDirectory(prefix="nafdeploy-", ignore_cleanup_errors=True) as folder:
-            app.state.folder = Path(folder)
-            warming = asyncio.create_task(anyio.to_thread.run_sync(workshop.warm_up))
-            warming.add_done_callback(lambda task: ready.set() if not task.exception() else None)
-            try:
-                yield
-            finally:
-                ready.clear()
-                await asyncio.wait([warming])
-                await anyio.to_thread.run_sync(workshop.close)
+        warming = asyncio.create_task(anyio.to_thread.run_sync(workshop.warm_up))
+        warming.add_done_callback(lambda task: ready.set() if not task.exception() else None)
+        try:
+            yield
+        finally:
+            ready.clear()
+            await asyncio.wait([warming])
+            await anyio.to_thread.run_sync(workshop.close)
 
     app = FastAPI(
         title="nafnet-deploy", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan,
@@ -105,7 +103,7 @@ def make_app(manifest: ModelManifest, workshop: Workshop, settings: Settings, me
     async def restore(request: Request, iters: int | None = Iters) -> Response:
         """Restores a picture. The answer has its format, or the one that the Accept header asks for."""
         n = workshop.check_iterations(iters)
-        folder = Path(tempfile.mkdtemp(dir=app.state.folder))
+        folder = Path(tempfile.mkdtemp(dir=scratch))
         try:
             source = await receive_picture(request, folder, ("iters",))
             with source.open("rb") as file:
@@ -130,25 +128,27 @@ def make_app(manifest: ModelManifest, workshop: Workshop, settings: Settings, me
         The first line holds what was given. An error in the middle of the work is a last line with `status`, `detail`
         and `mend`.
         """
-        folder = Path(tempfile.mkdtemp(dir=app.state.folder))
+        folder = Path(tempfile.mkdtemp(dir=scratch))
         gone = threading.Event()
         try:
             source = await receive_picture(request, folder)
             lines = workshop.stages(source, gone)
             first = await _in_thread(request, folder, threads, lambda _: next(lines), gone)
-        except BaseException:
+        finally:  # with the first line, the picture is in memory
             shutil.rmtree(folder, ignore_errors=True)
-            raise
 
         async def body() -> AsyncIterator[str]:
+            line: dict[str, Any] | None = first
+            watching = asyncio.create_task(_watch(request, gone))
             try:
-                yield json.dumps(first) + "\n"
-                async for line in iterate_in_threadpool(_to_the_end(lines, folder)):
+                while line is not None:
                     yield json.dumps(line) + "\n"
+                    line = await anyio.to_thread.run_sync(_following, lines, folder, gone, limiter=threads)
             finally:
+                watching.cancel()
                 gone.set()
-                lines.close()
-                shutil.rmtree(folder, ignore_errors=True)
+                with contextlib.suppress(ValueError):  # a thread is in them still, and closes them when it comes out
+                    lines.close()
 
         return StreamingResponse(body(), media_type="application/x-ndjson", headers={"cache-control": "no-store"})
 
@@ -187,17 +187,14 @@ async def _in_thread(
     work: Callable[[threading.Event], Result],
     gone: threading.Event | None = None,
 ) -> Result:
-    """Runs blocking work beside the event loop; its event is set when the client leaves meanwhile."""
+    """Runs blocking work beside the event loop; its event is set when nobody waits for it any more."""
     left = threading.Event() if gone is None else gone
-
-    async def watch() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        left.set()
-
-    watching = asyncio.create_task(watch())
+    watching = asyncio.create_task(_watch(request, left))
     try:
         return await anyio.to_thread.run_sync(work, left, limiter=threads)
+    except asyncio.CancelledError:  # the thread goes on, and no disconnect is heard of any more
+        left.set()
+        raise
     except NafdeployError as error:
         raise refused(error, folder) from error
     except Gone as error:
@@ -206,15 +203,25 @@ async def _in_thread(
         watching.cancel()
 
 
-def _to_the_end(lines: Iterator[dict[str, Any]], folder: Path) -> Iterator[dict[str, Any]]:
-    """The lines, and one more for an error: its status was sent long ago."""
+async def _watch(request: Request, gone: threading.Event) -> None:
+    """Sets the event when the client leaves. Its body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    gone.set()
+
+
+def _following(lines: Generator[dict[str, Any]], folder: Path, gone: threading.Event) -> dict[str, Any] | None:
+    """The next line, one for an error, whose status was sent long ago, or None after the last."""
     try:
-        yield from lines
+        return next(lines, None)
     except NafdeployError as error:
         found = refused(error, folder)
-        yield {"status": found.status_code, "detail": found.detail, "mend": found.mend}
+        return {"status": found.status_code, "detail": found.detail, "mend": found.mend}
     except Gone:
-        return
+        return None
+    finally:
+        if gone.is_set():
+            lines.close()
 
 
 def _answer_errors(app: FastAPI) -> None:

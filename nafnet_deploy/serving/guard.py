@@ -19,6 +19,8 @@ Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None
 _LINGER = 1.0
 """How long what a refused client still sends is read and dropped (s): closing at once would make its system throw
 away the answer unread."""
+_UNANSWERED = "499"
+"""What is counted as the status of a request that got none."""
 
 
 class Guard:
@@ -50,6 +52,10 @@ class Guard:
                 await self._app({**scope, "method": "GET"}, receive, answer)
             else:
                 await self._admit(scope, body, answer)
+        except asyncio.CancelledError:  # the server stops, and has waited long enough
+            if answer.status == _UNANSWERED:
+                late = Refused(503, "the server stops before this is done.", "Send it again when the server is back.")
+                await problem(late)(scope, body, answer)
         finally:
             self._metrics.requests.labels(path, answer.status).inc()
             self._metrics.seconds.labels(path).observe(time.perf_counter() - began)
@@ -114,7 +120,7 @@ class _Answer:
     def __init__(self, send: Send, body: _Body) -> None:
         self._send, self._body = send, body
         self._early = False
-        self.status = "499"
+        self.status = _UNANSWERED
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":

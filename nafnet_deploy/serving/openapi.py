@@ -42,7 +42,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     408: {"description": "The body came too slowly.", **_PROBLEM},
     413: {"description": "Too many bytes or pixels.", **_PROBLEM},
     422: {"description": "Not a picture that can be restored, or iterations that are not offered.", **_PROBLEM},
-    503: {"description": "Too many requests in work.", **_PROBLEM},
+    503: {"description": "Too many requests in work, or the server stops.", **_PROBLEM},
 }
 """Answers that are problems, by status."""
 ANSWERS: dict[int | str, dict[str, Any]] = {

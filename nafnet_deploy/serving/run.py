@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import os
+import shutil
 import signal
 import socket
+import sys
+import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 
@@ -19,10 +27,15 @@ from nafnet_deploy.serving.settings import Settings
 from nafnet_deploy.serving.work import Workshop
 
 _BACKLOG = 512
+_LAST_WORDS = 1.0
+"""How long the refusals of what was not finished may take to go out (s)."""
 
 
 def serve(bundle: Bundle, host: str, port: int, settings: Settings, say: Callable[[str], None]) -> None:
     """Serves a model until SIGTERM or Ctrl-C; requests in work are finished first.
+
+    What `settings.stop_seconds` do not suffice for is refused, and the process ends with exit code 0: nothing stops a
+    network that runs in a thread.
 
     Args:
         bundle: what `find_bundle` returned.
@@ -36,11 +49,14 @@ def serve(bundle: Bundle, host: str, port: int, settings: Settings, say: Callabl
         UsageError: an address or port that cannot be.
         ConfigError, MissingDependency, EngineError: see `Workshop`.
     """
-    with _listening(host, port) as listener:
+    with (
+        _listening(host, port) as listener,
+        tempfile.TemporaryDirectory(prefix="nafdeploy-", ignore_cleanup_errors=True) as folder,
+    ):
         metrics = Metrics()
         workshop = Workshop(bundle, settings, metrics)
         config = uvicorn.Config(
-            make_app(bundle.manifest, workshop, settings, metrics),
+            make_app(bundle.manifest, workshop, settings, metrics, Path(folder)),
             http=timed_protocol(settings.idle_seconds),
             ws="none",
             lifespan="on",
@@ -55,9 +71,43 @@ def serve(bundle: Bundle, host: str, port: int, settings: Settings, say: Callabl
         say(f"{bundle.manifest.name} on {workshop.engine}, N = {workshop.default}: http://{shown}:{port}/")
         if not address.startswith("127.") and address != "::1":
             say("anyone who reaches this address can use it: there is no password and no encryption")
+
+        def leave() -> None:
+            say("stopped")
+            shutil.rmtree(folder, ignore_errors=True)
+            sys.stderr.flush()
+            os._exit(0)
+
         with _quiet_end():
-            uvicorn.Server(config).run(sockets=[listener])
+            _Server(config, settings.stop_seconds, leave).run(sockets=[listener])
         say("stopped")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which ends in time.
+
+    Args:
+        config: uvicorn's.
+        seconds: how long requests in work may take to finish.
+        leave: ends the process, whatever its threads do.
+    """
+
+    def __init__(self, config: uvicorn.Config, seconds: float, leave: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._seconds, self._leave = seconds, leave
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finishes what is in work, refuses what takes too long, and then leaves for certain."""
+        began = time.monotonic()
+        leaving = threading.Timer(self._seconds + _LAST_WORDS, self._leave)
+        leaving.daemon = True
+        leaving.start()
+        await super().shutdown(sockets)
+        if self.force_exit or time.monotonic() - began >= self._seconds:
+            if self.server_state.tasks:
+                await asyncio.wait(self.server_state.tasks)
+            self._leave()  # a thread may be busy still, and the process would wait for it
+        leaving.cancel()
 
 
 @contextmanager

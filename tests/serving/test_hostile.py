@@ -12,11 +12,13 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.bundles import write_bundle, write_slow_bundle
 from tests.cli.conftest import Command, photo
 from tests.serving.conftest import Running, problem, started, until
 
@@ -175,6 +177,16 @@ def test_a_client_that_leaves_between_iterations_frees_its_place(strict: Running
     until(lambda: httpx.post(f"{strict.url}/restore", content=largest, timeout=60).status_code == 200)
 
 
+def test_a_client_that_leaves_within_an_iteration_is_not_worked_for(tmp_path: Path) -> None:
+    graph = tmp_path / "tiles.onnx"
+    write_bundle(graph, ("batch", 3, 32, 32))
+    large = photo(tmp_path / "b.png", (320, 320)).read_bytes()  # 361 tiles, each of which waits for others
+    with started("-m", graph, "--wait-ms", "300") as running:
+        with httpx.stream("POST", f"{running.url}/iterations", content=large, timeout=60) as answer:
+            next(answer.iter_lines())
+        until(lambda: "nafdeploy_requests_in_work 0.0" in httpx.get(f"{running.url}/metrics").text, 20)
+
+
 def test_garbage_instead_of_http_is_refused(strict: Running) -> None:
     with strict.connect() as client:
         client.sendall(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
@@ -206,6 +218,28 @@ def test_told_to_stop_it_does_not_wait_for_ever(tiny: Path) -> None:
             code, _ = running.stop()
             assert time.monotonic() - began < 60
         assert code == 0
+
+
+@pytest.mark.parametrize("path", ["/restore", "/iterations"])
+def test_told_to_stop_it_refuses_what_takes_too_long_and_leaves(tmp_path: Path, path: str) -> None:
+    graph, folders = tmp_path / "slow.onnx", set(Path(tempfile.gettempdir()).glob("nafdeploy-*"))
+    write_slow_bundle(graph)
+    large = photo(tmp_path / "b.png", (1000, 700)).read_bytes()
+    with started("-m", graph, "--stop-seconds", "1") as running, httpx.Client(timeout=60) as client:
+        request = client.build_request("POST", running.url + path, content=large)
+        with ThreadPoolExecutor() as pool:
+            answer = pool.submit(client.send, request, stream=path == "/iterations")
+            until(lambda: "nafdeploy_batch_size_count 1.0" in httpx.get(f"{running.url}/metrics").text)  # the warm-up
+            until(lambda: 'stage="wait"' in httpx.get(f"{running.url}/metrics").text)
+            began = time.monotonic()
+            code, said = running.stop()
+            assert time.monotonic() - began < 8
+            if path == "/restore":
+                problem(answer.result(), 503, "the server stops")
+    assert code == 0
+    assert said.endswith("stopped\n")
+    assert "Traceback" not in said
+    assert set(Path(tempfile.gettempdir()).glob("nafdeploy-*")) <= folders
 
 
 def test_a_killed_server_drops_its_clients_at_once(tiny: Path, png: bytes) -> None:
