@@ -108,8 +108,10 @@ def make_app(manifest: ModelManifest, workshop: Workshop, settings: Settings, me
             source = await receive_picture(request, folder, ("iters",))
             with source.open("rb") as file:
                 own = suffix_of(file.read(HEAD))
-            target = folder / f"answer{accepted(request.headers.get('accept', ''), own)}"
-            seconds = await _in_thread(request, folder, threads, lambda gone: workshop.restore(source, target, n, gone))
+            targets = [folder / f"answer{suffix}" for suffix in accepted(request.headers.get("accept", ""), own)]
+            target, seconds = await _in_thread(
+                request, folder, threads, lambda gone: workshop.restore(source, targets, n, gone)
+            )
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from nafnet_deploy.serving.problems import Refused
 
 MEDIA_TYPES = {
@@ -11,7 +13,6 @@ MEDIA_TYPES = {
     ".webp": "image/webp",
 }
 """What is answered with, by suffix."""
-_SUFFIXES = {media: suffix for suffix, media in MEDIA_TYPES.items()} | {"image/jpg": ".jpg"}
 _STARTS = {
     b"\xff\xd8\xff": ".jpg",
     b"\x89PNG": ".png",
@@ -32,33 +33,29 @@ def suffix_of(head: bytes) -> str:
     return ".webp" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else ".png"
 
 
-def accepted(accept: str, own: str) -> str:
-    """The suffix of an answer.
+def accepted(accept: str, own: str) -> list[str]:
+    """The suffixes that an answer may have, from the one that the client likes best.
 
     Args:
         accept: the request's Accept header; empty for anything.
-        own: suffix of the picture that came, which is taken wherever the client leaves a choice.
+        own: suffix of the picture that came, which is first among those that the client likes equally.
 
     Raises:
         Refused: nothing that is written here is accepted.
     """
-    wishes = []
-    for part in accept.split(","):
+    weights = {}
+    for part in filter(str.strip, accept.split(",")):
         media, *parameters = (word.strip().lower() for word in part.split(";"))
         weight = next((p[2:] for p in parameters if p.startswith("q=")), "1")
-        try:
-            wishes.append((float(weight), media))
-        except ValueError:
-            continue
-    never = {media for quality, media in wishes if quality <= 0}
-    rest = [suffix for media, suffix in _SUFFIXES.items() if media not in never]
-    for quality, media in sorted(wishes, key=lambda wish: -wish[0]):
-        if quality <= 0:
-            continue
-        if media in ("", "*/*", "image/*") and rest:
-            return own if MEDIA_TYPES[own] not in never else rest[0]
-        if media == MEDIA_TYPES[own]:
-            return own
-        if media in _SUFFIXES:
-            return _SUFFIXES[media]
-    raise Refused(406, f"{accept} is not written here.", f"Accept one of {', '.join(MEDIA_TYPES.values())}.")
+        with contextlib.suppress(ValueError):
+            weights["image/jpeg" if media == "image/jpg" else media] = float(weight)
+    if not weights:
+        weights["*/*"] = 1.0
+    likings = {}
+    for suffix, media in MEDIA_TYPES.items():  # the most specific range decides, whatever its weight
+        ranges = (weights[name] for name in (media, "image/*", "*/*") if name in weights)
+        likings[suffix] = next(ranges, 0.0)
+    order = sorted((s for s in likings if likings[s] > 0), key=lambda suffix: (-likings[suffix], suffix != own))
+    if not order:
+        raise Refused(406, f"{accept} is not written here.", f"Accept one of {', '.join(MEDIA_TYPES.values())}.")
+    return order

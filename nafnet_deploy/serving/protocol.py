@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import ClassVar
 
 import h11
@@ -34,7 +35,7 @@ class TimedProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """The client's system takes no more of the response."""
         super().pause_writing()
-        self._writing = self.loop.call_later(self.idle_seconds, self.transport.abort)
+        self._await_reader()
 
     def resume_writing(self) -> None:
         """It does again."""
@@ -47,6 +48,16 @@ class TimedProtocol(H11Protocol):
         _stop(self._writing)
         super().connection_lost(exc)
 
+    def _await_reader(self) -> None:
+        self._writing = self.loop.call_later(self.idle_seconds, self._unread, _untaken(self.transport))
+
+    def _unread(self, before: int) -> None:
+        """Nothing more fitted in since; a client that takes little at a time has left less all the same."""
+        if _untaken(self.transport) < before:
+            self._await_reader()
+        else:
+            self.transport.abort()
+
     def _late(self) -> None:
         self._reading = None
         if self.conn.their_state is h11.IDLE:
@@ -56,6 +67,18 @@ class TimedProtocol(H11Protocol):
 def timed_protocol(idle_seconds: float) -> type[TimedProtocol]:
     """The protocol with its deadlines set (s): uvicorn builds it without arguments of ours."""
     return type("TimedProtocol", (TimedProtocol,), {"idle_seconds": idle_seconds})
+
+
+def _untaken(transport: asyncio.WriteTransport) -> int:
+    """Bytes that the client's system has not taken: ours, and on Linux those that this system keeps for it."""
+    waiting = transport.get_write_buffer_size()
+    if sys.platform == "linux":
+        import fcntl
+        import termios
+
+        kept = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+        waiting += int.from_bytes(kept, sys.byteorder)
+    return waiting
 
 
 def _stop(timer: asyncio.TimerHandle | None) -> None:

@@ -6,8 +6,8 @@ import base64
 import io
 import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from nafnet_deploy.engines.plan_choice import iterations_of
 from nafnet_deploy.errors import ConfigError, ImageError
 from nafnet_deploy.images.colormap import colours
 from nafnet_deploy.images.files import read_picture, read_size
+from nafnet_deploy.images.picture import Picture
 from nafnet_deploy.images.writing import check_target, write_picture
 from nafnet_deploy.manifest import Bundle
 from nafnet_deploy.runtime.anytime import Wish
@@ -115,28 +116,28 @@ class Workshop:
                 self._restorers[n] = Restorer(engine, self._bundle.manifest, memory=self._memory)
             return self._restorers[n]
 
-    def restore(self, source: Path, target: Path, n: int, gone: threading.Event) -> float:
+    def restore(self, source: Path, targets: Sequence[Path], n: int, gone: threading.Event) -> tuple[Path, float]:
         """Restores a file into another; see `write_picture` for what is kept.
 
         Args:
             source: the picture.
-            target: where it goes, in the format of its suffix.
+            targets: where it may go; the first whose format can hold it is written.
             n: iterations.
             gone: set when nobody waits for the result any more.
 
         Returns:
-            Seconds that the network took, waiting for others included.
+            The file that was written, and seconds that the network took, waiting for others included.
 
         Raises:
             Refused: more pixels than the server takes.
-            ImageError: not a picture, or one that the target cannot hold.
+            ImageError: not a picture, or one that no target can hold.
             Gone: nobody waits any more.
             ConfigError, EngineError, MachineError: see `Restorer`.
         """
         with self._admitted(source, gone) as pixels:
             with self._timed("read"):
                 picture = read_picture(source)
-            check_target(picture, target)
+            target = _first_that_holds(picture, targets)
             began = time.perf_counter()
             with self._timed("restore"):
                 restored = restored_pixels(self.restorer(n), picture, lambda done, total: _check(gone))
@@ -144,7 +145,7 @@ class Workshop:
             with self._timed("write"):
                 write_picture(picture.with_pixels(restored), target)
             self._metrics.pixels.inc(pixels)
-        return seconds
+        return target, seconds
 
     def stages(self, source: Path, gone: threading.Event) -> Generator[dict[str, Any]]:
         """The middle of a picture after every number of iterations that the model offers.
@@ -221,6 +222,16 @@ class Workshop:
 def _check(gone: threading.Event) -> None:
     if gone.is_set():
         raise Gone
+
+
+def _first_that_holds(picture: Picture, targets: Sequence[Path]) -> Path:
+    """The first target that can hold a picture; where none can, what the first lacks is told."""
+    for target in targets:
+        with suppress(ImageError):
+            check_target(picture, target)
+            return target
+    check_target(picture, targets[0])
+    return targets[0]
 
 
 def _middle(width: int, height: int, pixels: int) -> tuple[int, int, int, int]:

@@ -25,7 +25,6 @@ from nafnet_deploy.serving.formats import MEDIA_TYPES, accepted
 from nafnet_deploy.serving.gate import PixelGate
 from nafnet_deploy.serving.metrics import Metrics
 from nafnet_deploy.serving.problems import Refused
-from nafnet_deploy.serving.protocol import timed_protocol
 from nafnet_deploy.serving.settings import Settings
 from nafnet_deploy.serving.work import Gone, Workshop
 from tests.cli.conftest import photo
@@ -136,30 +135,36 @@ def test_the_gate_keeps_the_order_of_arrival() -> None:
 
 @given(accept=st.text(alphabet="abimg/e*pnjwt;q=.019, -", max_size=40), own=st.sampled_from(sorted(MEDIA_TYPES)))
 def test_any_accept_header_gives_a_format_or_a_refusal(accept: str, own: str) -> None:
-    given_back = None
     with contextlib.suppress(Refused):
         given_back = accepted(accept, own)
-    assert given_back in (None, *MEDIA_TYPES)
+        assert set(given_back) <= set(MEDIA_TYPES)
+        assert len(given_back) == len(set(given_back)) > 0
 
 
-def test_a_client_that_does_not_read_is_cut_off() -> None:
-    class Loop:
-        def call_later(self, seconds: float, call: Callable[[], None]) -> Any:
-            assert seconds == 7.0
-            calls.append(call)
-            return threading.Timer(0, call)  # has a `cancel`, and is never started
+PAGE = "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"
+"""What Firefox asks for the pictures of a page."""
 
-    calls: list[Callable[[], None]] = []
-    aborted: list[bool] = []
-    kind = timed_protocol(7.0)
-    protocol = kind.__new__(kind)
-    protocol.loop = Loop()
-    protocol.flow = type("Flow", (), {"pause_writing": lambda self: None, "resume_writing": lambda self: None})()
-    protocol.transport = type("Transport", (), {"abort": lambda self: aborted.append(True)})()
-    protocol.pause_writing()
-    protocol.resume_writing()
-    calls.pop()()
-    assert aborted == [True]
+
+@pytest.mark.parametrize(
+    ("accept", "own", "order"),
+    [
+        (PAGE, ".png", [".png", ".webp", ".jpg", ".tif"]),
+        ("image/webp, image/jpeg", ".jpg", [".jpg", ".webp"]),
+        ("image/jpeg, image/png;q=0.5", ".png", [".jpg", ".png"]),
+        ("image/*;q=0, */*", ".jpg", None),
+        ("image/*;q=0, */*, image/jpg", ".png", [".jpg"]),
+        ("*/*, image/tiff;q=0.1", ".tif", [".jpg", ".png", ".webp", ".tif"]),
+        (" , ", ".tif", [".tif", ".jpg", ".png", ".webp"]),
+    ],
+)
+def test_the_most_specific_range_weighs_a_format_and_its_own_comes_first_among_equals(
+    accept: str, own: str, order: list[str] | None
+) -> None:
+    if order is None:
+        with pytest.raises(Refused, match="not written here"):
+            accepted(accept, own)
+    else:
+        assert accepted(accept, own) == order
 
 
 def test_split_bundles_are_served_too_and_a_client_that_leaves_frees_its_pixels(
@@ -180,7 +185,7 @@ def test_split_bundles_are_served_too_and_a_client_that_leaves_frees_its_pixels(
         gone = threading.Event()
         gone.set()
         with pytest.raises(Gone):
-            workshop.restore(source, tmp_path / "b.png", 1, gone)
+            workshop.restore(source, [tmp_path / "b.png"], 1, gone)
         workshop.close()
     assert results[0] == results[1]
     assert not (tmp_path / "b.png").exists()

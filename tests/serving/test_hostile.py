@@ -16,7 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.bundles import write_bundle, write_slow_bundle
 from tests.cli.conftest import Command, photo
@@ -144,6 +146,47 @@ def test_a_body_that_trickles_is_given_up(strict: Running) -> None:
                 continue
         else:
             pytest.fail("the trickle was never given up")
+
+
+@pytest.fixture(scope="module")
+def impatient(one_iteration: Path) -> Iterator[Running]:
+    """A server that gives back what comes, and drops who reads nothing for 1 s."""
+    with started("-m", one_iteration, "--idle-seconds", "1") as running:
+        yield running
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> bytes:
+    """A request whose answer is larger than what both systems keep for a client that does not read."""
+    noise = np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png", compress_level=1)
+    body = (tmp_path / "noise.png").read_bytes()
+    return b"POST /restore HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+def read_all(client: socket.socket, pause: float, slowly: float) -> int:
+    """How many bytes come, at first in small pieces for some seconds."""
+    got, end = 0, time.monotonic() + slowly
+    with contextlib.suppress(ConnectionResetError):
+        while piece := client.recv(8192):
+            got += len(piece)
+            if time.monotonic() < end:
+                time.sleep(pause)
+    return got
+
+
+def test_a_client_that_reads_slowly_gets_its_whole_answer(impatient: Running, large: bytes) -> None:
+    with impatient.connect() as client:
+        client.sendall(large)
+        assert read_all(client, 0.05, 4) > 12_000_000
+
+
+def test_a_client_that_does_not_read_is_cut_off(impatient: Running, large: bytes) -> None:
+    with impatient.connect() as client:
+        client.sendall(large)
+        until(lambda: 'stage="write"' in httpx.get(f"{impatient.url}/metrics").text)
+        until(lambda: "nafdeploy_requests_in_work 0.0" in httpx.get(f"{impatient.url}/metrics").text, 20)
+        assert read_all(client, 0, 0) < 12_000_000
 
 
 def test_one_request_too_many_is_asked_to_come_back(strict: Running, png: bytes) -> None:

@@ -72,6 +72,13 @@ def test_sixteen_bits_and_transparency_are_kept(server: Running) -> None:
     )
 
 
+def test_an_accepted_format_that_cannot_hold_the_picture_gives_way_to_one_that_can(server: Running) -> None:
+    deep = png16(np.random.default_rng(0).integers(0, 65536, (6, 7, 4), dtype=np.uint16))
+    headers = {"accept": "image/webp, image/jpeg;q=0.9, image/png;q=0.5"}
+    answer = httpx.post(f"{server.url}/restore", content=deep, headers=headers, timeout=60)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+
+
 def test_every_iteration_comes_as_a_line(server: Running, png: bytes) -> None:
     answer = httpx.post(f"{server.url}/iterations", content=png, timeout=60)
     given, *stages = map(json.loads, answer.text.splitlines())
