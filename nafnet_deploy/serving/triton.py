@@ -21,6 +21,13 @@ MANIFEST = "model.json"
 CONFIG = "config.pbtxt"
 _KINDS = {"auto": "KIND_AUTO", "cpu": "KIND_CPU", "gpu": "KIND_GPU"}
 _TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16"}
+_RANGES = {
+    "version": (1, 2**63 - 1),
+    "max_batch": (1, 2**31 - 1),
+    "delay_us": (0, 2**64 - 1),
+    "instances": (1, 2**31 - 1),
+}
+"""Least and most of what Triton's schema and its folders' names can hold."""
 _WARM_UP_SIDE = 256
 
 
@@ -115,9 +122,9 @@ def write_repository(model: str, repository: Path, wish: TritonWish) -> Path:
 
 
 def _check(wish: TritonWish) -> None:
-    for option, least in (("version", 1), ("max_batch", 1), ("delay_us", 0), ("instances", 1)):
-        if (value := getattr(wish, option)) < least:
-            raise ConfigError(f"--{option.replace('_', '-')} {value} is impossible.", f"Use {least} or more.")
+    for option, (least, most) in _RANGES.items():
+        if not least <= (value := getattr(wish, option)) <= most:
+            raise ConfigError(f"--{option.replace('_', '-')} {value} is impossible.", f"Use {least} to {most}.")
     if wish.device not in _KINDS:
         raise ConfigError(f"the device {wish.device!r} is unknown.", f"Use {', '.join(_KINDS)}.")
 

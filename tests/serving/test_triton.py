@@ -169,7 +169,7 @@ def test_what_triton_cannot_load_is_refused(tiny: Path, tiny_split: Path, tmp_pa
     repo = tmp_path / "repo"
     for model, code, words in (
         (plan, 6, ("tensorrt-rtx", "--target tensorrt")),
-        (tiny_split, 6, ("split", "--mode unrolled")),
+        (tiny_split, 6, ("split", "nafdeploy export CHECKPOINT --mode unrolled")),
         ("denoise-lite", 2, ("denoise-light",)),
     ):
         command("triton", model, "--model-repo", repo).refused(code, *words)
@@ -177,6 +177,10 @@ def test_what_triton_cannot_load_is_refused(tiny: Path, tiny_split: Path, tmp_pa
         (("--iters", "9"), ("9 iterations",)),
         (("--version", "0"), ("--version 0",)),
         (("--max-batch", "0"), ("--max-batch 0",)),
+        (("--max-batch", "99999999999"), ("--max-batch 99999999999", "1 to 2147483647")),
+        (("--instances", "2147483648"), ("--instances 2147483648",)),
+        (("--delay-us", str(2**64)), ("--delay-us",)),
+        (("--version", "9" * 26), ("--version",)),
         (("--device", "tpu"), ("tpu", "gpu")),
         (("--name", "../up"), ("../up",)),
     ):
