@@ -44,7 +44,8 @@ class BuildRecipe:
 
     def __post_init__(self) -> None:
         wanted = flavour(self.target)
-        object.__setattr__(self, "gpus", read_gpus(",".join(self.gpus)))
+        if self.gpus:
+            object.__setattr__(self, "gpus", read_gpus(",".join(self.gpus)))
         for text, option in self._shapes():
             if text:
                 read_shape(text, option)

@@ -39,12 +39,16 @@ GPUS = {
 
 
 def read_gpus(text: str) -> tuple[str, ...]:
-    """`sm86,sm89` as capabilities in the table's order, each once; `portable` is none of them.
+    """`sm86,sm89` as capabilities in the table's order, each once; `portable`, which stands alone, is none of them.
 
     Raises:
-        ConfigError: an unknown capability.
+        ConfigError: an unknown capability, none at all, or `portable` beside others.
     """
-    names = {name.strip().lower().replace("_", "") for name in text.split(",")} - {"portable", ""}
+    names = {name.strip().lower().replace("_", "") for name in text.split(",")} - {""}
+    if names == {"portable"}:
+        return ()
+    if not names or "portable" in names:
+        raise ConfigError(f"{text!r} names no GPUs.", "Use e.g. sm86, or sm86,sm89, or portable alone.")
     for name in sorted(names):
         if name not in GPUS:
             raise ConfigError(f"the GPU {name!r} is unknown.", nearest(name, GPUS))

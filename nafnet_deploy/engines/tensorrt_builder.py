@@ -195,10 +195,11 @@ def _failure(heard: Heard, spec: BuildSpec) -> ExportError:
     text = " ".join(heard.errors[-1].split())[:300] if heard.errors else "it does not say why"
     if spec.workspace is not None and (re.search("OutOfMemory|workspace limit", text) or not heard.errors):
         # The library names only the first block that did not fit, or nothing: the estimate says more.
+        needed = math.ceil(spec.activation_bytes / 2**20)
+        amount = f" (about {needed} MiB)" if needed > spec.workspace else ""  # the estimate may be too low
         return ExportError(
             f"the plan does not fit a workspace of {spec.workspace} MiB.",
-            f"It needs about {math.ceil(spec.activation_bytes / 2**20)} MiB: give a larger --workspace, none at all, "
-            "or a smaller --max-shape.",
+            f"Give a larger --workspace{amount}, none at all, or a smaller --max-shape.",
         )
     return ExportError(f"the library built nothing: {text}.", "Look at its whole log with --debug.")
 

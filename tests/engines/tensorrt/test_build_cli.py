@@ -118,6 +118,7 @@ def test_a_dry_run_needs_no_library_and_writes_nothing(
     [
         (["--target", "tensorrt"], 3, "this machine has none"),
         (["--gpu", "sm90"], 2, "does not build for sm90"),
+        (["--gpu", ","], 2, "names no GPUs"),
         (["--min-shape", "512x512", "--max-shape", "256x256"], 2, "exceeds"),
         (["--max-shape", "65536x65536"], 6, "--max-shape"),
         (["--iters", "9"], 6, "9 iterations"),

@@ -42,6 +42,8 @@ def test_a_recipe_is_read_strictly_and_the_command_line_wins(tmp_path: Path) -> 
     [
         ({"target": "tensort"}, "Did you mean 'tensorrt'"),
         ({"gpus": ("sm85",)}, "'sm85' is unknown"),
+        ({"gpus": ("portable", "sm86")}, "'portable,sm86' names no GPUs.*portable alone"),
+        ({"gpus": ("", " ")}, "names no GPUs"),
         ({"gpus": ("sm90",)}, "does not build for sm90 .H100.*--target tensorrt"),
         ({"target": "tensorrt", "gpus": ("sm86", "sm89")}, "one GPU at a time"),
         ({"min_shape": "0x4"}, "--min-shape 0x4 is not a shape"),

@@ -178,9 +178,16 @@ def test_an_operator_the_library_lacks_is_named(tmp_path: Path, rtx: Any) -> Non
     assert caught.value.exit_code == 4
 
 
-def test_a_workspace_that_is_too_small_is_an_error_that_says_how_much(small: Bundle, rtx: Any) -> None:
-    with pytest.raises(ExportError, match=r"does not fit a workspace of 1 MiB\. It needs about \d+ MiB"):
-        build_plan(small, dataclasses.replace(SM86, workspace=1), rtx)
+@pytest.mark.parametrize(
+    ("largest", "amount"), [("", r" \(about \d+ MiB\)"), ("32x32", "")], ids=["estimate above", "estimate below"]
+)
+def test_a_workspace_that_is_too_small_is_an_error_that_names_no_amount_that_was_refused(
+    small: Bundle, rtx: Any, largest: str, amount: str
+) -> None:
+    with pytest.raises(
+        ExportError, match=rf"does not fit a workspace of 1 MiB\. Give a larger --workspace{amount}, none"
+    ):
+        build_plan(small, dataclasses.replace(SM86, workspace=1, max_shape=largest, opt_shape=largest), rtx)
 
 
 def test_a_generous_workspace_is_recorded(small: Bundle, rtx: Any) -> None:
