@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 
 from nafnet_deploy.config import ModelConfig
@@ -155,6 +156,12 @@ class ModelManifest:
             return self.sha256.get(".onnx", "")
         return sha256_of_bytes("".join(self.sha256.get(part_suffix(name), "") for name in self.parts).encode())
 
+    @property
+    def exported_from(self) -> str:
+        """What `nafdeploy export` takes to make this network again: its name where it is a released one."""
+        weights = files("nafnet_deploy") / "weights" / f"{self.name}.safetensors"
+        return self.name if weights.is_file() else "CHECKPOINT"
+
     def to_json(self) -> str:
         """The text of the sidecar file."""
         return json.dumps(plain(self), indent=1, sort_keys=True) + "\n"
@@ -191,7 +198,7 @@ class Bundle:
         if self.manifest.parts:
             raise EngineError(
                 f"{self.graph.stem} is a split bundle; one graph is needed {purpose}.",
-                "Make one with: nafdeploy export --mode unrolled",
+                f"Make one with: nafdeploy export {self.manifest.exported_from} --mode unrolled",
             )
         return self.graph
 

@@ -39,7 +39,7 @@ def test_the_folder_holds_whole_bundles_of_small_files_and_nothing_else() -> Non
 @pytest.mark.parametrize("name", MODELS)
 def test_its_manifest_says_what_the_file_is(name: str) -> None:
     manifest = find_bundle(name).manifest
-    assert manifest.name == name
+    assert manifest.name == manifest.exported_from == name
     assert (manifest.iterations, manifest.default_iterations) == (5, 3)
     assert manifest.inputs[0].shape == ("batch", 3, "height", "width")
     assert manifest.task

@@ -23,7 +23,7 @@ def check_iterations(manifest: ModelManifest, n: int) -> None:
     if n > manifest.iterations and not manifest.parts:
         raise EngineError(
             f"{n} iterations were asked for and the graph of {manifest.name} has {manifest.iterations}.",
-            f"Make a longer one with: nafdeploy export --iters {n}"
+            f"Make a longer one with: nafdeploy export {manifest.exported_from} --iters {n}"
             if manifest.model.positions
             else "This network has nothing to iterate: leave --iters out.",
         )

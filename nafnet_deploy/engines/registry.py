@@ -148,7 +148,7 @@ def open_anytime(
     if not bundle.manifest.parts:
         raise EngineError(
             f"{bundle.graph.name} has no step graph: its iterations are unrolled.",
-            f"Make one that stops by itself with: nafdeploy export {bundle.manifest.name} --mode split",
+            f"Make one that stops by itself with: nafdeploy export {bundle.manifest.exported_from} --mode split",
         )
     if name == AUTO:
         for candidate in _step_candidates(bundle):

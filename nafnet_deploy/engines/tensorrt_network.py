@@ -105,7 +105,7 @@ def check_network(network: Any, model: onnx.ModelProto, manifest: ModelManifest)
     if built_precision != manifest.precision:
         raise ExportError(
             f"{manifest.precision} was asked for and the library built {built_precision}.",
-            f"Export the bundle again: nafdeploy export --precision {manifest.precision}",
+            f"Export the bundle again: nafdeploy export {manifest.exported_from} --precision {manifest.precision}",
         )
 
 

@@ -61,7 +61,7 @@ def rule_for(wish: Wish, manifest: ModelManifest) -> StopRule:
         return StopRule(most, wish.until_delta, stopping=stopping)
     if wish.quality not in QUALITIES:
         raise ConfigError(f"--quality {wish.quality} is unknown.", nearest(wish.quality, QUALITIES))
-    if not stopping.quality:
+    if manifest.parts and not stopping.quality:  # without steps it can be neither calibrated nor stopped
         raise ConfigError(
             f"{manifest.name} has not been calibrated for --quality.", "Do it with: nafdeploy calibrate DIR -m BUNDLE"
         )

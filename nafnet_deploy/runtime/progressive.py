@@ -41,7 +41,10 @@ def progressive(restorer: Restorer, pixels: NDArray[np.float32]) -> Iterator[Sta
     """
     engine = restorer.engine
     if not isinstance(engine, AnytimeEngine):
-        raise EngineError(f"{engine.name} does not run in steps.", "Make a bundle with: nafdeploy export --mode split")
+        source = restorer.manifest.exported_from
+        raise EngineError(
+            f"{engine.name} does not run in steps.", f"Make a bundle with: nafdeploy export {source} --mode split"
+        )
     rule, plan = engine.rule, restorer.plan(*pixels.shape[:2])
     if len(plan) > 1:
         for n in range(1, rule.max_iterations + 1):

@@ -103,12 +103,13 @@ def test_impossible_wishes_are_named_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    "option", [["--until-delta", "1"], ["--budget-ms", "9"], ["--progressive"], ["--max-iters", "2"]]
+    "option",
+    [["--until-delta", "1"], ["--budget-ms", "9"], ["--progressive"], ["--max-iters", "2"], ["--quality", "fast"]],
 )
 def test_an_unrolled_bundle_names_the_command_that_makes_steps(
     command: Command, tiny: Path, picture: Path, option: list[str]
 ) -> None:
-    command("run", picture, "-m", tiny, *option).refused(6, "no step graph", "nafdeploy export tiny --mode split")
+    command("run", picture, "-m", tiny, *option).refused(6, "no step graph", "nafdeploy export CHECKPOINT --mode split")
 
 
 def test_best_effort_runs_one_iteration(command: Command, split: Path, picture: Path) -> None:

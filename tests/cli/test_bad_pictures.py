@@ -67,7 +67,7 @@ def test_the_process_itself_ends_the_same_way(spawn: Command, tiny: Path, tmp_pa
     [
         (["--iters", "0"], 2, ["--iters 0", "1 or more"]),
         (["--iters", "-2"], 2, ["--iters -2", "1 or more"]),
-        (["--iters", "4"], 6, ["4 iterations", "has 3", "nafdeploy export --iters 4"]),
+        (["--iters", "4"], 6, ["4 iterations", "has 3", "nafdeploy export CHECKPOINT --iters 4"]),
         (["--tile", "1"], 2, ["tile of 1", "Use 4 or more"]),
         (["--tile", "small"], 2, ["'small'", "auto, off"]),
         (["--tile", "32", "--overlap", "32"], 2, ["overlap of 32", "0 to 31"]),

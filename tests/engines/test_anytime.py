@@ -262,7 +262,7 @@ def test_impossible_budgets_are_refused(seconds: float) -> None:
 def test_engines_without_steps_and_unrolled_bundles_are_refused(tiny: Path, tiny_split: Path) -> None:
     with pytest.raises(EngineError, match=r"openvino.*does not run split bundles.*onnxruntime"):
         open_anytime("openvino", find_bundle(tiny_split), StopRule(2))
-    with pytest.raises(EngineError, match=r"no step graph.*nafdeploy export tiny --mode split"):
+    with pytest.raises(EngineError, match=r"no step graph.*nafdeploy export CHECKPOINT --mode split"):
         open_anytime("auto", find_bundle(tiny), StopRule(2))
     with pytest.raises(ConfigError, match="Did you mean 'onnxruntime'"):
         open_anytime("onnxruntim", find_bundle(tiny_split), StopRule(2))

@@ -9,10 +9,11 @@ import onnx
 import pytest
 from onnx import helper
 
-from nafnet_deploy.engines.cut import cut_iterations
+from nafnet_deploy.engines.cut import check_iterations, cut_iterations
 from nafnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from nafnet_deploy.errors import ConfigError, EngineError
 from nafnet_deploy.manifest import Bundle
+from nafnet_deploy.released import find_bundle
 
 MakeModel = Callable[..., onnx.ModelProto]
 MakeBundle = Callable[..., Bundle]
@@ -70,7 +71,10 @@ def test_more_iterations_than_the_graph_has_name_the_export(make_model: MakeMode
     longest = make_model(3)
     with pytest.raises(EngineError, match="has 3") as caught:
         cut_iterations(longest, make_bundle(longest).manifest, 5)
-    assert "nafdeploy export --iters 5" in caught.value.mend
+    assert "nafdeploy export CHECKPOINT --iters 5" in caught.value.mend
+    with pytest.raises(EngineError) as caught:
+        check_iterations(find_bundle("deblur-light").manifest, 9)
+    assert "nafdeploy export deblur-light --iters 9" in caught.value.mend
 
 
 def test_zero_iterations_are_refused(make_model: MakeModel, make_bundle: MakeBundle) -> None:
