@@ -69,6 +69,15 @@ def test_it_holds_every_file_of_the_package_and_no_others(wheel: Path) -> None:
     assert "nafnet_deploy/py.typed" in expected
 
 
+def test_the_source_archive_holds_every_tracked_file() -> None:
+    sdist = pytest.importorskip("hatchling.builders.sdist")
+    tracked = run("git", "ls-files", cwd=ROOT)
+    if tracked.returncode:
+        pytest.skip("not a checkout")
+    held = {file.relative_path for file in sdist.SdistBuilder(str(ROOT)).recurse_included_files()}
+    assert set(tracked.stdout.split()) - held == {"pyproject.toml"}  # which every source archive has
+
+
 def test_it_carries_the_released_weights(wheel: Path) -> None:
     weights = {f"nafnet_deploy/weights/{path.name}" for path in weights_folder().iterdir() if path.is_file()}
     assert "nafnet_deploy/weights/denoise-light.onnx" in weights
