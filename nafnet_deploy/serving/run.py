@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import shutil
 import signal
@@ -60,7 +61,7 @@ def serve(bundle: Bundle, host: str, port: int, settings: Settings, say: Callabl
             http=timed_protocol(settings.idle_seconds),
             ws="none",
             lifespan="on",
-            log_level="warning",
+            log_level="error",  # its warnings are what any client can cause, and advise wrongly
             access_log=False,
             server_header=False,
             timeout_keep_alive=5,
@@ -78,6 +79,7 @@ def serve(bundle: Bundle, host: str, port: int, settings: Settings, say: Callabl
             sys.stderr.flush()
             os._exit(0)
 
+        logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # its clients are told what is wrong
         with _quiet_end():
             _Server(config, settings.stop_seconds, leave).run(sockets=[listener])
         say("stopped")

@@ -236,6 +236,19 @@ def test_garbage_instead_of_http_is_refused(strict: Running) -> None:
         assert b" 400 " in client.recv(4096)
 
 
+def test_what_clients_send_does_not_fill_the_log(tiny: Path) -> None:
+    upgrade = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    with started("-m", tiny) as running:
+        for line, status in ((upgrade, b" 200 "), (b"\x16\x03\x01 this is no HTTP\r\n\r\n", b" 400 ")):
+            with running.connect() as client:
+                client.sendall(line)
+                assert status in client.recv(4096)
+        answer = httpx.post(f"{running.url}/restore", content=b"no boundary at all", headers=FORM, timeout=60)
+        assert answer.status_code == 400
+        assert httpx.post(f"{running.url}/restore", content=PART, headers={"content-type": "multipart/form-data"})
+        assert running.stop() == (0, "stopped\n")
+
+
 def test_told_to_stop_it_finishes_what_is_in_work(tiny: Path, png: bytes) -> None:
     folders = set(Path(tempfile.gettempdir()).glob("nafdeploy-*"))
     with started("-m", tiny, "--wait-ms", "1500") as running:  # a picture waits for others, so it is surely in work
