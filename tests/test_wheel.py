@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hatchling.builders.sdist import SdistBuilder
 from PIL import Image
 
 from nafnet_deploy import __version__
@@ -70,11 +71,10 @@ def test_it_holds_every_file_of_the_package_and_no_others(wheel: Path) -> None:
 
 
 def test_the_source_archive_holds_every_tracked_file() -> None:
-    sdist = pytest.importorskip("hatchling.builders.sdist")
     tracked = run("git", "ls-files", cwd=ROOT)
     if tracked.returncode:
         pytest.skip("not a checkout")
-    held = {file.relative_path for file in sdist.SdistBuilder(str(ROOT)).recurse_included_files()}
+    held = {file.relative_path for file in SdistBuilder(str(ROOT)).recurse_included_files()}
     assert set(tracked.stdout.split()) - held == {"pyproject.toml"}  # which every source archive has
 
 
