@@ -144,8 +144,8 @@ def test_manifest_tells_the_islands_the_share_and_the_ranges(bundle: Bundle) -> 
     assert 0.8 < manifest.half_share < 1
     assert manifest.calibration == "seeded pictures"
     assert set(manifest.ranges) == {
-        "norm input", "squared deviation", "gate product", "conv output", "channel mean", "attended product", TRUNK,
-        STATE,
+        "norm input", "squared deviation", "gate product", "conv output", "channel mean", "attended product",
+        "reasoning input", TRUNK, STATE,
     }  # fmt: skip
     assert all(len(v) == 5 and min(v) > 0 for v in manifest.ranges.values())
     assert manifest.parity["graph_max_abs_error"] < 2e-5

@@ -209,7 +209,7 @@ def test_an_image_whose_file_is_damaged_or_closed_is_refused(restorer: Restorer,
 
 def test_a_matrix_is_restored_as_the_array_that_it_is(restorer: Restorer) -> None:
     array = RNG.integers(0, 256, (8, 9), dtype=np.uint8)
-    restored = restorer(np.asmatrix(array))
+    restored = restorer(array.view(np.matrix))
     assert type(restored) is np.ndarray
     assert np.array_equal(restored, restorer(array))
 
