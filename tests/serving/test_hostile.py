@@ -1,18 +1,14 @@
-"""Clients that send nonsense, too much, too slowly, or leave; and servers that are told to stop."""
+"""Clients that send nonsense, too much, too slowly, or leave."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import struct
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -20,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.bundles import write_bundle, write_slow_bundle
-from tests.cli.conftest import Command, photo
+from tests.bundles import write_bundle
+from tests.cli.conftest import photo
 from tests.serving.conftest import Running, problem, started, until
 
 FORM = {"content-type": "multipart/form-data; boundary=X"}
@@ -247,90 +243,3 @@ def test_what_clients_send_does_not_fill_the_log(tiny: Path) -> None:
         assert answer.status_code == 400
         assert httpx.post(f"{running.url}/restore", content=PART, headers={"content-type": "multipart/form-data"})
         assert running.stop() == (0, "stopped\n")
-
-
-def test_told_to_stop_it_finishes_what_is_in_work(tiny: Path, png: bytes) -> None:
-    folders = set(Path(tempfile.gettempdir()).glob("nafdeploy-*"))
-    with started("-m", tiny, "--wait-ms", "1500") as running:  # a picture waits for others, so it is surely in work
-        answers: list[httpx.Response] = []
-        client = threading.Thread(
-            target=lambda: answers.append(httpx.post(f"{running.url}/restore", content=png, timeout=60))
-        )
-        client.start()
-        until(lambda: "nafdeploy_requests_in_work 1.0" in httpx.get(f"{running.url}/metrics").text)
-        code, said = running.stop()
-        client.join()
-    assert answers[0].status_code == 200
-    assert (code, said) == (0, "stopped\n")
-    assert set(Path(tempfile.gettempdir()).glob("nafdeploy-*")) <= folders
-
-
-def test_told_to_stop_it_does_not_wait_for_ever(tiny: Path) -> None:
-    with started("-m", tiny, "--stop-seconds", "1", "--idle-seconds", "300", "--body-seconds", "300") as running:
-        with running.connect() as client:
-            client.sendall(b"POST /restore HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
-            until(lambda: "nafdeploy_requests_in_work 1.0" in httpx.get(f"{running.url}/metrics").text)
-            began = time.monotonic()
-            code, _ = running.stop()
-            assert time.monotonic() - began < 60
-        assert code == 0
-
-
-@pytest.mark.parametrize("path", ["/restore", "/iterations"])
-def test_told_to_stop_it_refuses_what_takes_too_long_and_leaves(tmp_path: Path, path: str) -> None:
-    graph, folders = tmp_path / "slow.onnx", set(Path(tempfile.gettempdir()).glob("nafdeploy-*"))
-    write_slow_bundle(graph)
-    large = photo(tmp_path / "b.png", (1000, 700)).read_bytes()
-    with started("-m", graph, "--stop-seconds", "1") as running, httpx.Client(timeout=60) as client:
-        request = client.build_request("POST", running.url + path, content=large)
-        with ThreadPoolExecutor() as pool:
-            answer = pool.submit(client.send, request, stream=path == "/iterations")
-            until(lambda: "nafdeploy_batch_size_count 1.0" in httpx.get(f"{running.url}/metrics").text)  # the warm-up
-            until(lambda: 'stage="wait"' in httpx.get(f"{running.url}/metrics").text)
-            began = time.monotonic()
-            code, said = running.stop()
-            assert time.monotonic() - began < 8
-            if path == "/restore":
-                problem(answer.result(), 503, "the server stops")
-    assert code == 0
-    assert said.endswith("stopped\n")
-    assert "Traceback" not in said
-    assert set(Path(tempfile.gettempdir()).glob("nafdeploy-*")) <= folders
-
-
-def test_a_killed_server_drops_its_clients_at_once(tiny: Path, png: bytes) -> None:
-    with started("-m", tiny, "--wait-ms", "3000") as running, running.connect() as client:
-        client.sendall(f"POST /restore HTTP/1.1\r\nHost: x\r\nContent-Length: {len(png)}\r\n\r\n".encode() + png)
-        until(lambda: "nafdeploy_requests_in_work 1.0" in httpx.get(f"{running.url}/metrics").text)
-        running.process.kill()
-        with contextlib.suppress(ConnectionResetError):
-            assert client.recv(4096) == b""
-
-
-def test_a_port_in_use_is_told_in_one_line(strict: Running, command: Command) -> None:
-    done = command("serve", "--port", str(strict.port))
-    done.refused(3, f"{strict.port} of 127.0.0.1 is in use", "--port 0")
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "word"),
-    [
-        (("--port", "70000"), 2, "70000"),
-        (("--host", "no such host"), 2, "no such host"),
-        (("--host", "192.0.2.1", "--port", "0"), 3, "address of this machine"),
-        (("--port", "0", "--concurrency", "0"), 2, "concurrency"),
-        (("--port", "0", "--max-pixels", "1000"), 2, "max-pixels"),
-        (("--port", "0", "-m", "denoise-lite"), 2, "denoise-light"),
-        (("--port", "0", "--iters", "99"), 6, "99"),
-    ],
-)
-def test_a_server_that_cannot_start_says_why(command: Command, options: tuple[str, ...], code: int, word: str) -> None:
-    command("serve", *options).refused(code, word)
-
-
-def test_a_machine_without_the_extra_is_told_its_name() -> None:
-    from tests.test_boundaries import BLOCKED
-
-    done = subprocess.run([sys.executable, "-c", BLOCKED, '["fastapi"]', "serve"], capture_output=True, text=True)
-    assert done.returncode == 3
-    assert "nafnet-deploy[serve]" in done.stderr
