@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: venv demo check test slow parity bench family clean
+.PHONY: venv browser demo check test slow parity bench family clean
 
 venv: $(VENV)/.installed
 
@@ -33,7 +33,11 @@ check: venv
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: venv
+# The server's page is tested in a browser.
+browser: venv
+	$(BIN)/python -m tests.browser
+
+test: venv browser
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not gpu"
 
 slow: venv

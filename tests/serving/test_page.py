@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,17 +11,18 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from tests.browser import MEND
+from tests.browser import browser as find_browser
 from tests.cli.conftest import photo
 from tests.serving.conftest import Running, started
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    assert program, f"this test needs one of {', '.join(BROWSERS)}"
+    program = find_browser()
+    assert program, MEND
     with sync_playwright() as tools:
         running = tools.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield running
