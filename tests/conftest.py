@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+Once = Callable[[str, Callable[[Path], object]], Path]
 # One thread per process, set before anything imports torch: the networks here are tiny, and on a busy machine
 # threads that wait for each other cost ten times more than they save.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,17 +20,53 @@ settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_rests() -> Iterator[None]:
+    """Benchmarks rest before each reading of the machine's noise; nothing here depends on what they read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nafnet_deploy.benchmarks.noise.REST", 0)
+        yield
+
+
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, make)`: the folder `name`, which `make` filled for all worker processes of this run."""
+    folder = tmp_path_factory.getbasetemp()
+    root = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder = root / name
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.exists():
+                part = root / f"{name}.part"
+                part.mkdir()
+                make(part)
+                part.rename(folder)
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny(once: Once) -> Path:
     """`tiny.onnx` with its manifest, golden file and `tiny.safetensors` beside it; N = 3. Never change these files."""
     from tests.tiny import write_tiny
 
-    return write_tiny(tmp_path_factory.mktemp("tiny"))
+    return once("tiny", write_tiny) / "tiny.onnx"
 
 
 @pytest.fixture(scope="session")
-def tiny_split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_split(once: Once) -> Path:
     """`split.json` with its three graphs and golden file: the network of `tiny`, in steps. Never change these files."""
     from tests.tiny import write_split
 
-    return write_split(tmp_path_factory.mktemp("split"))
+    return once("split", write_split) / "split.json"
+
+
+@pytest.fixture(scope="session")
+def tiny_half(once: Once) -> Path:
+    """`tiny-fp16.onnx`, the network of `tiny` in half, alone in its folder. Never change these files."""
+    from tests.tiny import write_half
+
+    return once("half", write_half) / "tiny-fp16.onnx"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from nafnet_deploy.checkpoints.store import Checkpoint
@@ -10,7 +12,7 @@ from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.manifest import Bundle
 
 
-def quick_export(checkpoint: Checkpoint, recipe: ExportRecipe, proof: bool = False) -> Bundle:
+def quick_export(checkpoint: Checkpoint, recipe: ExportRecipe, proof: bool = False, **options: Any) -> Bundle:
     """The bundle with an estimated overlap of tiles in place of a measured one, and without the export's own proof.
 
     Both take most of an export's time, change nothing in the graph and have tests of their own.
@@ -20,4 +22,4 @@ def quick_export(checkpoint: Checkpoint, recipe: ExportRecipe, proof: bool = Fal
         if not proof:
             patch.setattr(run, "prove", lambda *_: {})
             patch.setattr(run, "prove_half", lambda *_: {})
-        return run.export_bundle(checkpoint, recipe)
+        return run.export_bundle(checkpoint, recipe, **options)

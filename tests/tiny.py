@@ -8,7 +8,7 @@ from nafnet_deploy.checkpoints.store import Checkpoint, save_checkpoint
 from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.export.run import export_bundle
-from nafnet_deploy.manifest import bundle_file
+from tests.exports import quick_export
 from tests.weights import seeded, stir
 
 RR = ModelConfig(
@@ -28,14 +28,18 @@ def tiny_checkpoint() -> Checkpoint:
     return Checkpoint(stir(seeded(RR)).state_dict(), RR, "tiny", "denoising", {"source": "tests"})
 
 
-def write_split(folder: Path) -> Path:
-    """The split bundle `split.json` of the same network; returns the manifest's path."""
-    recipe = ExportRecipe(mode="split", output=str(folder / "split.onnx"))
-    return bundle_file(export_bundle(tiny_checkpoint(), recipe).graph, ".json")
+def write_split(folder: Path) -> None:
+    """The split bundle `split.json` of the same network."""
+    export_bundle(tiny_checkpoint(), ExportRecipe(mode="split", output=str(folder / "split.onnx")))
 
 
-def write_tiny(folder: Path) -> Path:
-    """`tiny.safetensors` and the bundle `tiny.onnx`, proved by its own export; returns the graph's path."""
+def write_half(folder: Path) -> None:
+    """The bundle `tiny-fp16.onnx` of the same network, without its own proof."""
+    quick_export(tiny_checkpoint(), ExportRecipe(precision="fp16", output=str(folder / "tiny-fp16.onnx")))
+
+
+def write_tiny(folder: Path) -> None:
+    """`tiny.safetensors` and the bundle `tiny.onnx`, proved by its own export."""
     checkpoint = tiny_checkpoint()
     save_checkpoint(checkpoint, folder / "tiny.safetensors")
-    return export_bundle(checkpoint, ExportRecipe(output=str(folder / "tiny.onnx"))).graph
+    export_bundle(checkpoint, ExportRecipe(output=str(folder / "tiny.onnx")))

@@ -38,9 +38,9 @@ STEREO = ModelConfig(architecture="nafssr", width=8, encoder_blocks=(), middle_b
 RESTORMER = ModelConfig(
     architecture="restormer",
     width=8,
-    encoder_blocks=(2, 1),
-    middle_blocks=2,
-    decoder_blocks=(1, 2),
+    encoder_blocks=(1, 1),
+    middle_blocks=1,
+    decoder_blocks=(1, 1),
     refinement_blocks=1,
     heads=(1, 2, 4),
     ffn_expand=2.66,

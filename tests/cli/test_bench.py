@@ -10,10 +10,7 @@ import pytest
 
 from nafnet_deploy.benchmarks.report import BenchmarkReport
 from nafnet_deploy.benchmarks.scale import ScaleReport
-from nafnet_deploy.export.recipe import ExportRecipe
 from tests.cli.conftest import Command
-from tests.exports import quick_export
-from tests.tiny import tiny_checkpoint
 
 QUICK = ("--imgsz", "16", "--runs", "2", "--warmup", "0", "--pause", "0")
 
@@ -55,10 +52,8 @@ def test_an_engine_in_another_precision_is_never_compared_without_saying_so(comm
     assert "[bf16 against fp32, pictures agree to" in line or "disagree" in line
 
 
-def test_half_graphs_are_float32_on_the_cpu_and_held_to_the_limits_of_half(command: Command, tmp_path: Path) -> None:
-    recipe = ExportRecipe(precision="fp16", output=str(tmp_path / "half-fp16.onnx"))
-    half = quick_export(tiny_checkpoint(), recipe).graph
-    done = command("bench", half, *QUICK, "--only", "1", "--no-memory", "--engine", "auto", "--engine", "openvino",
+def test_half_graphs_are_float32_on_the_cpu_and_held_to_the_limits_of_half(command: Command, tiny_half: Path) -> None:
+    done = command("bench", tiny_half, *QUICK, "--only", "1", "--no-memory", "--engine", "auto", "--engine", "openvino",
                    "--json")  # fmt: skip
     assert done.code == 0, done.err
     report = BenchmarkReport.from_json(done.out)

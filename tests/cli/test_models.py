@@ -26,7 +26,7 @@ from tests.weights import seeded, stir
 
 SMALL = {
     "nafnet": PLAIN,
-    "nafnet-rr": RR,
+    "nafnet-rr": dataclasses.replace(RR, positions=("middle",)),
     "nafssr": STEREO,
     "restormer": RESTORMER,
     "all-in-one": ALL_IN_ONE,

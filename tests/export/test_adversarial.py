@@ -21,10 +21,11 @@ from nafnet_deploy.export.norms import ChannelNorm
 from nafnet_deploy.export.precision import HalfPlan, plan_half, to_half
 from nafnet_deploy.export.ranges import HALF_MAX, HEADROOM, STATE, TRUNK, scan
 from nafnet_deploy.export.recipe import ExportRecipe
-from nafnet_deploy.export.run import export_bundle, reference
+from nafnet_deploy.export.run import reference
 from nafnet_deploy.metrics import psnr
 from nafnet_deploy.parity.inputs import natural_batch
 from tests.export.half import CONFIG, NOTHING_WIDENED, amplify, half_graph, half_mean, half_norm, ordinary, run_half
+from tests.exports import quick_export
 
 SIZE = 128
 
@@ -120,7 +121,8 @@ def test_without_the_widened_islands_it_is_lost(case: str) -> None:
 def test_export_widens_warns_and_proves_itself(tmp_path: Path) -> None:
     told: list[str] = []
     checkpoint = Checkpoint(network_of("residual trunk").state_dict(), CONFIG, "loud", "", {"source": "test"})
-    bundle = export_bundle(checkpoint, ExportRecipe(precision="fp16", output=str(tmp_path)), on_warning=told.append)
+    recipe = ExportRecipe(precision="fp16", output=str(tmp_path))
+    bundle = quick_export(checkpoint, recipe, proof=True, on_warning=told.append)
     islands = bundle.manifest.float32_islands
     assert {TRUNK, STATE, "downs.0", "ups.0.0"} < set(islands)
     assert "beyond half's largest number 65504" in islands[TRUNK]

@@ -29,6 +29,7 @@ from nafnet_deploy.parity.inputs import natural_batch
 from nafnet_deploy.parity.report import ParityReport
 from nafnet_deploy.parity.run import run_parity
 from tests.export.half import FLOATS, half_graph, types_of
+from tests.exports import quick_export
 from tests.weights import seeded, stir
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -57,7 +58,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return export_bundle(checkpoint(), ExportRecipe(output=str(tmp_path_factory.mktemp("full"))))
+    return quick_export(checkpoint(), ExportRecipe(output=str(tmp_path_factory.mktemp("full"))))
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,7 @@ def test_float32_graph_holds_no_cast_and_no_half(full: Bundle) -> None:
 def test_float32_trunk_on_request_lowers_the_error(bundle: Bundle, tmp_path: Path) -> None:
     told: list[str] = []
     recipe = ExportRecipe(precision="fp16", fp32_trunk=True, output=str(tmp_path))
-    wide = export_bundle(checkpoint(), recipe, on_warning=told.append)
+    wide = quick_export(checkpoint(), recipe, on_warning=told.append)
     assert not told, "what was asked for is no warning"
     assert {TRUNK, STATE} < set(wide.manifest.float32_islands)
     assert wide.manifest.half_share == bundle.manifest.half_share

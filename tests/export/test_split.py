@@ -21,6 +21,7 @@ from nafnet_deploy.manifest import HEAD, STEP, TAIL, Bundle, open_bundle
 from nafnet_deploy.parity.inputs import natural_batch
 from nafnet_deploy.parity.run import run_parity
 from nafnet_deploy.released import find_bundle
+from tests.exports import quick_export
 from tests.tiny import RR, tiny_checkpoint
 from tests.weights import seeded, stir
 
@@ -89,7 +90,7 @@ def test_delta_is_the_root_mean_square_change_of_the_state(tiny_split: Path) -> 
 def test_the_unit_may_sit_at_any_one_place(tmp_path: Path, position: str) -> None:
     config = dataclasses.replace(RR, positions=(position,))
     checkpoint = Checkpoint(stir(seeded(config)).state_dict(), config, "tiny", "", {})
-    bundle = export_bundle(checkpoint, ExportRecipe(mode="split", output=str(tmp_path)))
+    bundle = quick_export(checkpoint, ExportRecipe(mode="split", output=str(tmp_path)), proof=True)
     assert bundle.manifest.parity["max_abs_error"] < 2e-5
     assert bundle.graph.name == "tiny-split-dynamic-fp32.onnx"
 
@@ -110,7 +111,7 @@ def test_units_at_several_places_are_refused(tmp_path: Path) -> None:
 
 def test_a_half_bundle_is_proved_in_its_own_arithmetic(tmp_path: Path) -> None:
     recipe = ExportRecipe(mode="split", precision="fp16", iterations=2, output=str(tmp_path))
-    bundle = export_bundle(tiny_checkpoint(), recipe)
+    bundle = quick_export(tiny_checkpoint(), recipe, proof=True)
     assert bundle.manifest.parity["min_psnr"] > 60
     types = {spec.name: spec.dtype for spec in bundle.manifest.parts[STEP].inputs}
     assert types["state"] == types["features"] == types["context_1"] == "float16"
@@ -120,7 +121,7 @@ def test_a_half_bundle_is_proved_in_its_own_arithmetic(tmp_path: Path) -> None:
 
 def test_a_fixed_shape_splits_too(tmp_path: Path) -> None:
     recipe = ExportRecipe(mode="split", imgsz="32x48", batch=1, iterations=2, output=str(tmp_path))
-    bundle = export_bundle(tiny_checkpoint(), recipe)
+    bundle = quick_export(tiny_checkpoint(), recipe, proof=True)
     assert bundle.manifest.parts[TAIL].inputs[1].shape == (1, 16, 8, 12)
 
 

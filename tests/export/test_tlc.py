@@ -66,7 +66,8 @@ def test_fixed_size_within_the_window_keeps_the_global_pool(tmp_path: Path) -> N
 
 
 def test_half_graph_takes_its_local_means_in_float32(tmp_path: Path) -> None:
-    bundle = export_bundle(checkpoint(), ExportRecipe(tlc=WINDOW, precision="fp16", output=str(tmp_path)))
+    recipe = ExportRecipe(tlc=WINDOW, precision="fp16", output=str(tmp_path))
+    bundle = quick_export(checkpoint(), recipe, proof=True)
     compute = reference(localise(checkpoint().network(), PLAIN, WINDOW))
     with OracleEngine.open(bundle) as engine:
         x = natural_batch((1, 3, 48, 64), 0)

@@ -17,12 +17,12 @@ from nafnet_deploy.export.fold import fold
 from nafnet_deploy.export.norms import ChannelNorm
 from nafnet_deploy.export.precision import to_half
 from nafnet_deploy.export.recipe import ExportRecipe
-from nafnet_deploy.export.run import export_bundle
 from nafnet_deploy.manifest import Bundle, open_bundle
 from nafnet_deploy.parity.chain import ENGINE, EXPORT, FAIL, HALF, PASS, SKIPPED, ChainReport
 from nafnet_deploy.parity.tiles import STATIC
 from nafnet_deploy.parity.walk import run_chain
 from tests.export.half import CONFIG, NOTHING_WIDENED, amplify, half_graph, half_norm, ordinary
+from tests.exports import quick_export
 from tests.parity import faults
 from tests.parity.faults import Fault, planted
 
@@ -110,7 +110,7 @@ def test_a_half_graph_without_islands(tmp_path: Path, monkeypatch: pytest.Monkey
     network = amplify(ordinary(), 2500)
     checkpoint = Checkpoint(network.state_dict(), CONFIG, "wide", "denoising", {"source": "tests"})
     recipe = ExportRecipe(imgsz="32", batch=1, output=str(tmp_path / "wide-fp32.onnx"))
-    full = export_bundle(checkpoint, recipe)
+    full = quick_export(checkpoint, recipe)
     module = to_half(fold(network), NOTHING_WIDENED)
 
     def chain(name: str) -> ChainReport:
