@@ -1,8 +1,10 @@
-"""A traced network as the ONNX converter takes it, without PyTorch's decomposition, which is half of an export's time.
+"""A traced network as the ONNX converter takes it, without two passes of PyTorch that are half of an export's time.
 
 The converter has every operator decomposed for which it has no function. That traces the whole network anew, and of
-these networks it changes a handful of operators alone, which are renamed here. Where an operator is left that is not
-known to be taken, PyTorch decomposes as always. Either way the export is proved against the network.
+these networks it changes a handful of operators alone, which are renamed here. Then it runs the network once more to
+find where a type must be promoted, which is nowhere where every operator reads one floating type: folded networks cast
+where they mean to. Where an operator is left that is not known to be taken, or that mixes types, PyTorch does as
+always. Either way the export is proved against the network.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 from torch.fx import Node
+from torch.onnx._internal.exporter import _fx_passes
 
 _ATEN = torch.ops.aten
 _TAKEN = frozenset(
@@ -36,6 +39,8 @@ _TAKEN = frozenset(
 def undecomposed() -> Iterator[None]:
     """Lets `torch.onnx.export` convert what it traced, where that is known to work."""
     decompose: Callable[..., ExportedProgram] = ExportedProgram.run_decompositions
+    promote: Callable[[torch.fx.GraphModule], None] = _fx_passes.insert_type_promotion_nodes
+    settled: list[torch.fx.GraphModule] = []
 
     def lower(program: ExportedProgram, *args: Any, **kwargs: Any) -> ExportedProgram:
         calls = [node for node in program.graph.nodes if node.op == "call_function"]
@@ -45,13 +50,28 @@ def undecomposed() -> Iterator[None]:
         for node, target, arguments, options in renamed:
             node.target, node.args, node.kwargs = target, arguments, options
         program.graph_module.recompile()
+        if all(map(_of_one_type, calls)):
+            settled.append(program.graph_module)
         return program
 
+    def promote_others(graph_module: torch.fx.GraphModule) -> None:
+        if not any(graph_module is known for known in settled):
+            promote(graph_module)
+
     ExportedProgram.run_decompositions = lower  # type: ignore[method-assign]
+    _fx_passes.insert_type_promotion_nodes = promote_others
     try:
         yield
     finally:
         ExportedProgram.run_decompositions = decompose  # type: ignore[method-assign]
+        _fx_passes.insert_type_promotion_nodes = promote  # type: ignore[assignment]
+
+
+def _of_one_type(node: Node) -> bool:
+    """Whether the operator reads tensors of one floating type, and so promotes nothing."""
+    values = [value.meta.get("val") for value in node.all_input_nodes]
+    types = {value.dtype for value in values if isinstance(value, torch.Tensor)}
+    return len(types) <= 1 and all(dtype.is_floating_point for dtype in types)
 
 
 def _renamed(node: Node) -> tuple[Any, Any, Any]:

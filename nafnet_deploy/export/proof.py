@@ -11,6 +11,7 @@ import onnx
 
 from nafnet_deploy.errors import ExportError
 from nafnet_deploy.export.graph import in_float32
+from nafnet_deploy.export.ranges import TRUNK
 from nafnet_deploy.manifest import Bundle, ModelManifest, PartSpec, TensorSpec
 from nafnet_deploy.parity.inputs import parity_shapes
 from nafnet_deploy.parity.report import ParityReport
@@ -67,10 +68,8 @@ def prove_half(
     semantics = run_parity(wide, rounded, shapes=_shapes(manifest), engine="onnxruntime")
     _demand(semantics, "Nothing was written. Try another --opset.")
     arithmetic = run_parity(_for_oracle(bundle, small), network, engine=ORACLE)
-    _demand(
-        arithmetic,
-        "Half precision is too coarse for this network: nothing was written. Try --fp32-trunk, or --precision fp32.",
-    )
+    way = "Use" if TRUNK in manifest.float32_islands else "Try --fp32-trunk, or"
+    _demand(arithmetic, f"Half precision is too coarse for this network: nothing was written. {way} --precision fp32.")
     found = {"graph_max_abs_error": semantics.max_abs_error, "max_abs_error": arithmetic.max_abs_error}
     # Equal pictures (a network that changes nothing) are infinitely close, and JSON has no infinity.
     return {**found, "min_psnr": arithmetic.min_psnr} if math.isfinite(arithmetic.min_psnr) else found

@@ -22,7 +22,7 @@ from nafnet_deploy.export import calibration, graph
 from nafnet_deploy.export.contract import Half, free_sizes, scaled, write_contract
 from nafnet_deploy.export.fold import fold
 from nafnet_deploy.export.places import draft_folder, target_path
-from nafnet_deploy.export.precision import plan_half, round_weights, to_half
+from nafnet_deploy.export.precision import agreement, plan_half, round_weights, to_half
 from nafnet_deploy.export.proof import prove, prove_half
 from nafnet_deploy.export.ranges import scan
 from nafnet_deploy.export.recipe import ExportRecipe
@@ -34,11 +34,15 @@ from nafnet_deploy.models.registry import picture, pictures
 from nafnet_deploy.parity.golden import Case, write_golden
 from nafnet_deploy.parity.inputs import natural_batch, parity_shapes
 from nafnet_deploy.parity.tile_facts import measure_tiles
-from nafnet_deploy.parity.tolerance import TILED
+from nafnet_deploy.parity.tolerance import LIMITS, TILED
 from nafnet_deploy.runtime.step_measures import measure_stopping
 
 GOLDEN_SIZES = ((32, 48),)
 """Heights and widths of the golden inputs: small, because every iteration of each is stored."""
+TRIAL_PIXELS = 32
+"""Height and width (pixels) at which a half trunk is tried: PyTorch is slow in half on a CPU."""
+ENOUGH = (LIMITS["fp16"].min_psnr or 0) + 3
+"""Agreement (dB) below which the trunk stays in float32: the proof, whose pictures are others, asks for 3 less."""
 PROVED_ITERATIONS = 5
 """Iterations of a split bundle that are proved when nobody asks for another number; it runs any."""
 Shape = tuple[int, int, int, int]
@@ -77,8 +81,9 @@ def export_bundle(
         if recipe.precision == "fp16":
             on_stage("scan ranges")
             half = _choose_islands(module, checkpoint, recipe, iterations)
-            for part, reason in half.ranges.dangers().items():
-                on_warning(f"{part} stays in float32: {reason}.")
+            for part, reason in half.plan.reasons.items():
+                if not recipe.fp32_trunk or part in half.ranges.dangers():
+                    on_warning(f"{part} stays in float32: {reason}.")
             module = to_half(module, half.plan)
 
         def make(shape: tuple[int | str, ...], draft: Path) -> tuple[onnx.ModelProto, dict[str, PartSpec]]:
@@ -170,7 +175,13 @@ def _choose_islands(folded: nn.Module, checkpoint: Checkpoint, recipe: ExportRec
     else:
         inputs, words = calibration.seeded_inputs(checkpoint.config), "seeded pictures"
     found = scan(folded, inputs, iterations)
-    return Half(plan_half(found, recipe.fp32_trunk), found, words)
+    plan = plan_half(found, "it was asked for" if recipe.fp32_trunk else "")
+    if not plan.trunk:
+        side = max(TRIAL_PIXELS, checkpoint.config.size_multiple)
+        trial = agreement(folded, plan, torch.from_numpy(inputs[0][..., :side, :side]), iterations)
+        if not trial >= ENOUGH:
+            plan = plan_half(found, f"without, the picture agrees with that of float32 by {trial:.1f} dB alone")
+    return Half(plan, found, words)
 
 
 def _write_parts(parts: Mapping[str, onnx.ModelProto], draft: Path) -> dict[str, PartSpec]:

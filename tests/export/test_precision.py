@@ -1,14 +1,18 @@
 """Half graphs: what is float16 in them, what is not, and that they still are the network."""
 
+import dataclasses
 import functools
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
+from PIL import Image
 
 from nafnet_deploy.checkpoints.catalogue import random_model
 from nafnet_deploy.checkpoints.store import Checkpoint
@@ -18,8 +22,9 @@ from nafnet_deploy.engines.base import restore_batch
 from nafnet_deploy.engines.registry import open_engine
 from nafnet_deploy.errors import ConfigError, ExportError
 from nafnet_deploy.export import proof
+from nafnet_deploy.export import run as export_run
 from nafnet_deploy.export.fold import fold
-from nafnet_deploy.export.precision import STANDARD_ISLANDS, HalfPlan, round_weights, to_half
+from nafnet_deploy.export.precision import STANDARD_ISLANDS, HalfPlan, agreement, round_weights, to_half
 from nafnet_deploy.export.ranges import STATE, TRUNK
 from nafnet_deploy.export.recipe import ExportRecipe, read_export_recipe
 from nafnet_deploy.export.run import export_bundle, reference
@@ -30,6 +35,7 @@ from nafnet_deploy.parity.report import ParityReport
 from nafnet_deploy.parity.run import run_parity
 from tests.export.half import FLOATS, half_graph, types_of
 from tests.exports import quick_export
+from tests.variants import STEREO
 from tests.weights import seeded, stir
 
 FLOAT, HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
@@ -174,6 +180,27 @@ def test_float32_trunk_on_request_lowers_the_error(bundle: Bundle, tmp_path: Pat
     assert {TRUNK, STATE} < set(wide.manifest.float32_islands)
     assert wide.manifest.half_share == bundle.manifest.half_share
     assert run_parity(wide).min_psnr > run_parity(bundle).min_psnr
+
+
+@pytest.mark.parametrize(("blocks", "wide"), [(2, False), (64, True)])
+def test_a_trunk_so_long_that_its_rounding_adds_up_stays_float32(blocks: int, wide: bool, tmp_path: Path) -> None:
+    pixels = natural_batch((1, 3, 32, 32), 0)[0].transpose(1, 2, 0)
+    Image.fromarray(np.round(pixels * 255).astype(np.uint8)).save(tmp_path / "a.png")
+    config = dataclasses.replace(STEREO, middle_blocks=blocks)
+    deep = Checkpoint(stir(seeded(config)).state_dict(), config, "deep", "", {"source": "test"})
+    folded = fold(deep.network())
+    half = export_run._choose_islands(folded, deep, ExportRecipe(precision="fp16", calibrate=str(tmp_path)), 1)
+    assert (half.ranges.dangers(), half.plan.trunk) == ({}, wide)
+    if wide:
+        assert re.fullmatch(r"without, .* by 5\d\.\d dB alone", half.plan.reasons[TRUNK])
+        assert agreement(folded, half.plan, torch.from_numpy(natural_batch((1, 6, 32, 32), 0)), 1) > export_run.ENOUGH
+
+
+def test_half_values_that_are_no_numbers_are_no_agreement() -> None:
+    folded = fold(checkpoint().network())
+    folded.intro.weight.data *= 1e6
+    plan = HalfPlan(trunk=False, state=False, reasons={})
+    assert math.isnan(agreement(folded, plan, torch.from_numpy(natural_batch((1, 3, 32, 32), 0)), 1))
 
 
 def test_large_fixed_shape_is_proved_in_half_on_a_small_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
