@@ -16,7 +16,7 @@ from nafnet_deploy.images.encoding import PngRows, RowWriter, TiffRows
 from nafnet_deploy.images.exif import ORIENTATION, upright_exif
 from nafnet_deploy.images.files import dpi_of, opened
 from nafnet_deploy.images.picture import Picture, Samples
-from nafnet_deploy.images.writing import check_target, whole_or_nothing
+from nafnet_deploy.images.writing import WRITE_SUFFIXES, check_target, whole_or_nothing
 
 MOST_PIXELS = 2**30
 """Largest picture that is restored in parts (pixels, 1.07 gigapixels)."""
@@ -114,12 +114,12 @@ def write_rows(nature: Picture, target: Path, height: int, width: int) -> Iterat
     Raises:
         UsageError, ImageError: as `check_target`; a format that needs the whole picture; a disk that is full.
     """
-    check_target(nature, target)
     suffix = target.suffix.lower()
-    if suffix not in ROW_SUFFIXES:
+    if suffix in WRITE_SUFFIXES and suffix not in ROW_SUFFIXES:
         raise ImageError(
             f"{target} cannot be written in parts, as a picture of this size is.", f"Use -o {target.stem}.tif or .png."
         )
+    check_target(nature, target)
     channels = (1 if nature.grey else 3) + (nature.alpha is not None)
     try:
         with whole_or_nothing(target) as file:

@@ -54,7 +54,7 @@ def restore_file(
             restore_in_parts(restorer, source, target, on_tile)
     else:
         picture = read_picture(source)
-        check_target(picture, target)
+        check_target(picture, target, restorer.manifest.scale)
         write_picture(picture.with_pixels(restored_pixels(restorer, picture, on_tile)), target, quality)
     if fault := fault_of(restorer):
         raise EngineError(
@@ -107,7 +107,7 @@ def restore_stages(
     picture = read_picture(source)
     for stage in progressive(restorer, picture.pixels):
         written = target.with_stem(f"{target.stem}_n{stage.iteration}")
-        check_target(picture, written)
+        check_target(picture, written, restorer.manifest.scale)
         write_picture(picture.with_pixels(stage.pixels), written, quality)
         yield stage, written
 
@@ -138,7 +138,7 @@ def restore_pair(
     if targets[0] == targets[1]:
         raise UsageError(f"both views would be written to {targets[0]}.", "Give a folder with -o.")
     for picture, target in itertools.product(pictures, targets):  # neither result may replace either view
-        check_target(picture, target)
+        check_target(picture, target, restorer.manifest.scale)
     both = np.concatenate([picture.pixels for picture in pictures], axis=2)
     try:
         restored = restorer.in_unit_range(both, on_tile)

@@ -137,7 +137,7 @@ class Workshop:
         with self._admitted(source, gone) as pixels:
             with self._timed("read"):
                 picture = read_picture(source)
-            target = _first_that_holds(picture, targets)
+            target = _first_that_holds(picture, targets, self._bundle.manifest.scale)
             began = time.perf_counter()
             with self._timed("restore"):
                 restored = restored_pixels(self.restorer(n), picture, lambda done, total: _check(gone))
@@ -224,13 +224,13 @@ def _check(gone: threading.Event) -> None:
         raise Gone
 
 
-def _first_that_holds(picture: Picture, targets: Sequence[Path]) -> Path:
+def _first_that_holds(picture: Picture, targets: Sequence[Path], scale: int) -> Path:
     """The first target that can hold a picture; where none can, what the first lacks is told."""
     for target in targets:
         with suppress(ImageError):
-            check_target(picture, target)
+            check_target(picture, target, scale)
             return target
-    check_target(picture, targets[0])
+    check_target(picture, targets[0], scale)
     return targets[0]
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from nafnet_deploy.errors import ImageError, UsageError
 from nafnet_deploy.images.files import read_picture
 from nafnet_deploy.images.picture import Picture
-from nafnet_deploy.images.writing import write_picture
+from nafnet_deploy.images.writing import check_target, write_picture
 
 
 @pytest.fixture
@@ -111,10 +111,15 @@ def test_a_write_that_breaks_leaves_nothing_behind(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.png", "photo.png"]
 
 
-def test_sides_beyond_the_format_give_one_line(tmp_path: Path) -> None:
-    Image.new("RGB", (70_000, 1)).save(tmp_path / "in.png")
-    with pytest.raises(ImageError, match="cannot be written"):
-        write_picture(read_picture(tmp_path / "in.png"), tmp_path / "out.jpg")
+@pytest.mark.parametrize(("suffix", "most"), [(".jpg", 65_500), (".webp", 16_383), (".png", None), (".tif", None)])
+def test_sides_beyond_the_format_are_refused_before_any_work(tmp_path: Path, suffix: str, most: int | None) -> None:
+    Image.new("RGB", (most or 70_000, 1)).save(tmp_path / "in.png")
+    picture, target = read_picture(tmp_path / "in.png"), tmp_path / f"out{suffix}"
+    write_picture(picture, target)
+    assert Image.open(target).size == (most or 70_000, 1)
+    if most:
+        with pytest.raises(ImageError, match=f"cannot hold {2 * most}x2 pixels.* ends at {most} a side"):
+            check_target(picture, target, scale=2)
 
 
 def test_a_result_has_ordinary_permissions(picture: Picture, tmp_path: Path) -> None:

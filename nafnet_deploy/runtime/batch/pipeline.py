@@ -73,7 +73,7 @@ def _read(restorer: Restorer, job: Job) -> Picture | None:
     if height * width > LARGE:
         return None
     picture = read_picture(job.source)
-    check_target(picture, job.target)
+    check_target(picture, job.target, restorer.manifest.scale)
     return picture
 
 
