@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,10 +22,16 @@ settings.load_profile("busy machine")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_rests() -> Iterator[None]:
-    """Benchmarks rest before each reading of the machine's noise; nothing here depends on what they read."""
+def quick_benchmarks() -> Iterator[None]:
+    """Benchmarks that do not rest before a reading of the machine's noise, and look for its rate with small matrices.
+
+    Nothing here depends on what they read.
+    """
+    from nafnet_deploy.benchmarks import floor
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nafnet_deploy.benchmarks.noise.REST", 0)
+        patch.setattr(floor, "measure_rate", functools.partial(floor.measure_rate, side=128))
         yield
 
 

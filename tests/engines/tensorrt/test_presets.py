@@ -61,13 +61,18 @@ Build = Callable[[str, Case], PlanFile]
 
 
 @pytest.fixture(scope="module")
-def export(light: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory) -> Export:
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one small picture, which scans faster than the seeded ones."""
+    folder = tmp_path_factory.mktemp("noise")
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "noise.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def export(light: dict[str, Bundle], noise: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
     """`export(preset, precision, size)`: five iterations, random weights; each made once."""
     folder, made = tmp_path_factory.mktemp("presets"), {("light", "fp32", "dynamic"): light["dynamic"]}
-    pictures = folder / "pictures"
-    pictures.mkdir()
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(pictures / "noise.png")
 
     def make(name: str, precision: str, size: str) -> Bundle:
         key = (name, precision, size)
@@ -79,7 +84,7 @@ def export(light: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory) -
                 imgsz=size,
                 batch="dynamic" if size == "dynamic" else 1,
                 precision=precision,
-                calibrate=str(pictures) if precision == "fp16" else "",  # one picture scans faster than the seeded ones
+                calibrate=str(noise) if precision == "fp16" else "",
                 output=str(folder),
             )
             made[key] = quick_export(Checkpoint(weights, config, name, "", {"source": "test"}), recipe)
@@ -158,11 +163,13 @@ def test_a_plan_of_one_iteration_holds_fewer_layers_than_one_of_five(plan: Build
     assert sum(one.values()) < sum(five.values())
 
 
-def test_medium_in_half_with_two_iterations(rtx: Any, tmp_path: Path) -> None:
+def test_medium_in_half_with_two_iterations(rtx: Any, noise: Path, tmp_path: Path) -> None:
     """What the ordinary run sees of medium, whose export at five iterations takes most of a minute."""
     config = preset("medium").config
     checkpoint = Checkpoint(stir(seeded(config)).state_dict(), config, "medium", "", {"source": "test"})
-    recipe = ExportRecipe(iterations=2, imgsz="256", batch=1, precision="fp16", output=str(tmp_path))
+    recipe = ExportRecipe(
+        iterations=2, imgsz="64", batch=1, precision="fp16", calibrate=str(noise), output=str(tmp_path)
+    )
     manifest = build_plan(quick_export(checkpoint, recipe), BuildRecipe(gpus=SM86), rtx).manifest
     assert (manifest.precision_built, manifest.iterations, manifest.warnings) == ("fp16", 2, ())
     assert manifest.plan_bytes > 10_000_000
