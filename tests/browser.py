@@ -1,6 +1,6 @@
 """The browser of the page's tests: a Chromium or Chrome that is there, or one that this fetches.
 
-python tests/browser.py      # fetches one where there is none: Debian's for root, else Playwright's for this user
+`python -m tests.browser` fetches one where there is none: Debian's for root, else Playwright's for this user.
 """
 
 from __future__ import annotations

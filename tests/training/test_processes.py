@@ -93,7 +93,7 @@ def test_a_run_killed_between_two_checkpoints_resumes_on_the_same_curve(
     assert all(torch.equal(w, whole.weights()[name]) for name, w in run.weights().items())
 
 
-@pytest.mark.parametrize(("devices", "accumulate"), [(1, 2), (2, 2)], ids=str)
+@pytest.mark.parametrize(("devices", "accumulate"), [(2, 1), (1, 2), (2, 2)], ids=str)
 def test_processes_and_parts_change_nothing_but_rounding(
     whole: Run, pictures: Path, tmp_path: Path, devices: int, accumulate: int
 ) -> None:
