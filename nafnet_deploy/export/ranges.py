@@ -202,8 +202,8 @@ class _Recorder:
         elif isinstance(module, Scores):
             after(self._output("attention score", name))
         elif isinstance(module, FoldedAttention):
-            before(self._inputs(TRUNK, TRUNK, name))  # the values are read from the trunk as it is
-            after(self._outputs(TRUNK, TRUNK))
+            before(self._input(TRUNK, TRUNK, name))  # the values are read from the trunk as it is
+            after(self._output(TRUNK, TRUNK))
         elif isinstance(module, FoldedUnit):
             for conv in (*module.turn, *module.hold):
                 conv.register_forward_pre_hook(self._input("reasoning input", name))
@@ -235,16 +235,6 @@ class _Recorder:
 
     def _output(self, kind: str, *parts: str) -> Callable[[nn.Module, Any, Any], None]:
         return lambda module, inputs, output: self.see(kind, output, *parts)
-
-    def _inputs(self, kind: str, *parts: str) -> Callable[[nn.Module, Any], None]:
-        return lambda module, inputs: self._see_all(kind, inputs, parts)
-
-    def _outputs(self, kind: str, *parts: str) -> Callable[[nn.Module, Any, Any], None]:
-        return lambda module, inputs, outputs: self._see_all(kind, outputs, parts)
-
-    def _see_all(self, kind: str, tensors: Sequence[Tensor], parts: Sequence[str]) -> None:
-        for tensor in tensors:
-            self.see(kind, tensor, *parts)
 
     def _deviation(self, module: ChannelNorm, inputs: Any) -> None:
         x = inputs[0]

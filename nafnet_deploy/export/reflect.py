@@ -1,4 +1,4 @@
-"""Turns the residual trunk of a NAFNet so that one channel holds the mean of all: no norm subtracts a mean any more.
+"""Turns the residual trunk of a network so that one channel holds the mean of all: no norm subtracts a mean any more.
 
 LayerNorm is blind to the mean over the channels of a pixel. With the Householder reflection H that takes the unit
 vector (1, ..., 1) / sqrt(c) to (1, 0, ..., 0), the trunk y = H x carries that mean in its first channel alone, and
@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 from nafnet_deploy.export.blocks import FoldedBlock, FoldedUnit
 from nafnet_deploy.export.norms import ChannelNorm
+from nafnet_deploy.export.stereo import FoldedAttention
 from nafnet_deploy.models.nafnet import NAFNet
+from nafnet_deploy.models.nafssr import NAFSSR
 
 
 def normal(channels: int) -> Tensor:
@@ -46,7 +48,7 @@ class Reflect(nn.Module):
 
 
 def reflect(folded: nn.Module) -> None:
-    """Reflects the trunk of every NAFNet and of the blocks inside every reasoning unit, in place.
+    """Reflects the trunk of every NAFNet and NAFSSR and of the blocks inside every reasoning unit, in place.
 
     Args:
         folded: a network in deployment form, all its NAFBlocks and units `FoldedBlock` and `FoldedUnit`.
@@ -56,6 +58,8 @@ def reflect(folded: nn.Module) -> None:
             _inside(module)
         elif isinstance(module, NAFNet) and all(map(_normed, _stages(module))):
             _trunk(module)
+        elif isinstance(module, NAFSSR) and _normed(stage := _stereo_stage(module)):
+            _stereo(module, stage)
 
 
 def _inside(unit: FoldedUnit) -> None:
@@ -99,6 +103,26 @@ def _trunk(network: NAFNet) -> None:
             stage.append(Reflect(up.out_channels // 4))
     if turned:
         _reads(network.ending)
+
+
+def _stereo(network: NAFSSR, stage: nn.Sequential) -> None:
+    """Convs alone read and write the trunk: what an attention adds to it are means of what its value convs give."""
+    _writes(network.intro)
+    _blocks(stage)
+    for fusion in network.modules():
+        if isinstance(fusion, FoldedAttention):
+            fusion.norm.reflected()
+            for query in (fusion.query_l, fusion.query_r):
+                _reads(query, mean=False)
+            for value in (fusion.value_l, fusion.value_r):
+                _reads(value)
+                _writes(value)
+    _reads(network.up[0])
+
+
+def _stereo_stage(network: NAFSSR) -> nn.Sequential:
+    """All its blocks, without the attentions between them."""
+    return nn.Sequential(*[block for block in network.modules() if isinstance(block, FoldedBlock)])
 
 
 def _stage(module: nn.Module) -> nn.Sequential:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from nafnet_deploy.export.norms import ChannelNorm, absorb_norm, scale_output
@@ -18,14 +19,15 @@ class Scores(nn.Module):
 class FoldedAttention(nn.Module):
     """A StereoAttention with its norms, the scale of the scores, beta and gamma inside its convs.
 
-    (left, right), each [B, c, H, W] -> the same. Rows are not banded: who runs the graph tiles the picture by rows.
+    Views [2 B, c, H, W], the left ones first, -> the same. Both norms have the same statistics, taken at once. Rows are
+    not banded: who runs the graph tiles the picture by rows.
     """
 
     def __init__(self, fusion: StereoAttention) -> None:
         super().__init__()
         channels = fusion.l_proj1.in_channels
         scale = fusion.beta.new_full((1, channels, 1, 1), channels**-0.5)
-        self.norm_l, self.norm_r = ChannelNorm(fusion.norm_l), ChannelNorm(fusion.norm_r)
+        self.norm = ChannelNorm(fusion.norm_l)
         self.query_l = scale_output(absorb_norm(fusion.norm_l, fusion.l_proj1), scale)
         self.query_r = absorb_norm(fusion.norm_r, fusion.r_proj1)
         # The weights of a row sum to 1 and do not see the channels, so the scale of what is read is that of the values.
@@ -33,9 +35,10 @@ class FoldedAttention(nn.Module):
         self.value_r = scale_output(fusion.r_proj2, fusion.beta)
         self.scores = Scores()
 
-    def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, views: Tensor) -> Tensor:
         dtype = self.query_l.weight.dtype
-        scores = self.scores(self.query_l(self.norm_l(left).to(dtype)), self.query_r(self.norm_r(right).to(dtype)))
-        to_left = read_rows(scores, self.value_r(right.to(dtype)))
-        to_right = read_rows(scores.transpose(2, 3), self.value_l(left.to(dtype)))
-        return left + to_left.to(left.dtype), right + to_right.to(right.dtype)
+        left, right = self.norm(views).to(dtype).chunk(2)
+        scores = self.scores(self.query_l(left), self.query_r(right))
+        left, right = views.to(dtype).chunk(2)
+        read = read_rows(scores, self.value_r(right)), read_rows(scores.transpose(2, 3), self.value_l(left))
+        return views + torch.cat(read).permute(0, 3, 1, 2).to(views.dtype)

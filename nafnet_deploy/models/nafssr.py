@@ -14,7 +14,7 @@ MOST_SCORES = 2**26
 
 
 class StereoAttention(nn.Module):
-    """Each view reads along its rows from the other: (left, right), each [B, c, H, W] -> the same.
+    """Each view reads along its rows from the other: views [2 B, c, H, W], the left ones first, -> the same.
 
     ::
 
@@ -34,7 +34,8 @@ class StereoAttention(nn.Module):
         self.beta = nn.Parameter(torch.zeros(1, c, 1, 1))
         self.gamma = nn.Parameter(torch.zeros(1, c, 1, 1))
 
-    def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, views: Tensor) -> Tensor:
+        left, right = views.chunk(2)
         scale = left.shape[1] ** -0.5
         queries = self.l_proj1(self.norm_l(left)) * scale, self.r_proj1(self.norm_r(right))
         values = self.l_proj2(left), self.r_proj2(right)
@@ -44,40 +45,44 @@ class StereoAttention(nn.Module):
             attend_rows(*(part[:, :, top : top + rows] for part in (*queries, *values)))
             for top in range(0, height, rows)
         ]
-        to_left, to_right = (torch.cat(side, dim=2) for side in zip(*bands, strict=True))
-        return left + to_left * self.beta, right + to_right * self.gamma
+        to_left, to_right = (torch.cat(side, dim=1).permute(0, 3, 1, 2) for side in zip(*bands, strict=True))
+        return torch.cat([left + to_left * self.beta, right + to_right * self.gamma])
 
 
 def attend_rows(query_l: Tensor, query_r: Tensor, value_l: Tensor, value_r: Tensor) -> tuple[Tensor, Tensor]:
-    """What the left view reads from the right one, and the reverse; all [B, c, H, W], softmax in float32."""
+    """What the left view reads from the right one, and the reverse: four [B, c, H, W] -> two [B, H, W, c]."""
     scores = query_l.permute(0, 2, 3, 1) @ query_r.permute(0, 2, 1, 3)  # [B, H, W of the left, W of the right]
     return read_rows(scores, value_r), read_rows(scores.transpose(2, 3), value_l)
 
 
 def read_rows(scores: Tensor, values: Tensor) -> Tensor:
-    """The means of `values` [B, c, H, W] along each row, weighted by the softmax of scores [B, H, W, W]."""
+    """The means of `values` [B, c, H, W] along each row, weighted by the softmax of scores [B, H, W, W].
+
+    Returns:
+        [B, H, W, c]; the softmax is taken in float32.
+    """
     weights = torch.softmax(scores.float(), dim=-1).to(values.dtype)
-    return (weights @ values.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    return weights @ values.permute(0, 2, 3, 1)
 
 
 class StereoBlock(nn.Module):
-    """A NAFBlock for both views, then the attention between them."""
+    """A NAFBlock for both views, then the attention between them: [2 B, c, H, W] -> the same."""
 
     def __init__(self, channels: int, dropout: float, parts: Parts) -> None:
         super().__init__()
         self.blk = NAFBlock(channels, dropout, parts)
         self.fusion = StereoAttention(channels)
 
-    def forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
-        features: tuple[Tensor, Tensor] = self.fusion(self.blk(left), self.blk(right))
-        return features
+    def forward(self, views: Tensor) -> Tensor:
+        fused: Tensor = self.fusion(self.blk(views))
+        return fused
 
 
 class NAFSSR(nn.Module):
     """Enlarges a stereo pair: [B, 2 C, H, W], the left view's channels before the right's -> [B, 2 C, s H, s W].
 
-    One body serves both views. Parameter names are those of the published checkpoints, in which a wrapper for
-    stochastic depth stands around every block (`module`).
+    One body serves both views, which go through it in one batch. Parameter names are those of the published
+    checkpoints, in which a wrapper for stochastic depth stands around every block (`module`).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -94,8 +99,9 @@ class NAFSSR(nn.Module):
         self.enlarge = Enlarge(config.planes, config.scale)
 
     def forward(self, x: Tensor) -> Tensor:
-        left, right = (self.intro(view) for view in x.chunk(2, dim=1))
+        views: Tensor = self.intro(torch.cat(x.chunk(2, dim=1)))
         for block in self.body:
-            left, right = block["module"](left, right)  # type: ignore[index]
+            views = block["module"](views)  # type: ignore[index]
+        details: Tensor = self.up(views)
         enlarged: Tensor = self.enlarge(x)
-        return torch.cat([self.up(left), self.up(right)], dim=1) + enlarged
+        return torch.cat(details.chunk(2), dim=1) + enlarged

@@ -1,6 +1,7 @@
 """The reflected trunk: one channel holds the mean, and every picture stays what it was."""
 
 import dataclasses
+from typing import Any
 
 import onnx
 import pytest
@@ -16,6 +17,7 @@ from nafnet_deploy.export.norms import ChannelNorm
 from nafnet_deploy.export.reflect import Reflect, normal
 from nafnet_deploy.export.unroll import unroll
 from nafnet_deploy.models.registry import build, pictures
+from tests.variants import STEREO
 from tests.weights import stir
 
 PLAIN = ModelConfig(width=4, encoder_blocks=(1, 2), middle_blocks=1, decoder_blocks=(1, 1))
@@ -25,7 +27,7 @@ RR = dataclasses.replace(PLAIN, architecture="nafnet-rr", positions=("middle",),
 def difference(config: ModelConfig) -> float:
     network = stir(build(config)).eval()
     size = 8 * config.size_multiple
-    x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(2))
+    x = torch.rand(1, config.planes, size, size, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         before, after = pictures(network, x, config.iterations), pictures(fold(network), x, config.iterations)
     return max(float((a - b).abs().max()) for a, b in zip(before, after, strict=True))
@@ -70,6 +72,23 @@ def test_no_layout_of_blocks_units_and_filters_changes_the_picture(
 def test_it_holds_for_variants(parts: dict[str, str]) -> None:
     assert difference(dataclasses.replace(PLAIN, **parts)) < 3e-6
     assert difference(dataclasses.replace(RR, **parts)) < 3e-6
+
+
+@pytest.mark.parametrize(
+    "parts", [{}, {"gate": "gelu", "attention": "ca"}, {"norm": "none"}, {"width": 2}, {"middle_blocks": 0}]
+)
+def test_it_holds_for_stereo(parts: dict[str, Any]) -> None:
+    assert difference(dataclasses.replace(STEREO, **parts)) < 3e-6
+
+
+def test_both_views_of_a_pair_are_worked_out_by_the_same_nodes() -> None:
+    folded = fold(build(STEREO))
+    free = {0: "batch", 2: "height", 3: "width"}
+    kinds = [node.op_type for node in unroll(folded, STEREO, 1, (2, 6, 16, 20), free, 18).graph.node]
+    norms = sum(isinstance(module, ChannelNorm) for module in folded.modules())
+    convs = sum(isinstance(module, nn.Conv2d) for module in folded.modules())
+    assert kinds.count("Conv") == convs + norms + 1, "one enlarges the pictures"
+    assert "Sub" not in kinds
 
 
 def test_only_the_norms_of_units_still_subtract_a_mean() -> None:
