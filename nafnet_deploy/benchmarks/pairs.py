@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from nafnet_deploy.errors import ImageError, UsageError
@@ -20,9 +20,8 @@ def match_pairs(degraded: Path, clean: Path, scale: int = 1) -> list[tuple[Path,
     Raises:
         UsageError: a folder is missing or empty, a stem is there twice in one folder, or is missing in the other.
     """
-    left, right = (_by_stem(folder) for folder in (degraded, clean))
-    if scale > 1:
-        left = {stem if stem in right else stem.removesuffix(f"x{scale}"): path for stem, path in left.items()}
+    right = _by_stem(clean, lambda stem: stem)
+    left = _by_stem(degraded, lambda stem: stem if scale == 1 or stem in right else stem.removesuffix(f"x{scale}"))
     alone = [(stem, clean) for stem in sorted(left.keys() - right.keys())]
     alone += [(stem, degraded) for stem in sorted(right.keys() - left.keys())]
     if alone:
@@ -71,10 +70,11 @@ def join_views(pairs: Sequence[tuple[Path, Path]]) -> list[list[tuple[Path, Path
     return [[pair, by_stem[partner[stem]]] for stem, pair in by_stem.items() if stem.endswith("_L")]
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_stem(folder: Path, name: Callable[[str], str]) -> dict[str, Path]:
+    """The pictures of a folder by what `name` makes of their stems."""
     paths = list_pictures(folder)
-    found = {path.stem: path for path in paths}
-    twice = [path.name for path in paths if found[path.stem] != path]
+    found = {name(path.stem): path for path in paths}
+    twice = [path.name for path in paths if found[name(path.stem)] != path]
     if twice:
         raise UsageError(
             f"{len(twice)} pictures of {folder} share their stem with another: {_first(twice)}.",

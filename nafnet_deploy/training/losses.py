@@ -73,10 +73,15 @@ def perceptual_loss() -> Loss:
 
     def loss(restored: Tensor, clean: Tensor) -> Tensor:
         network.to(restored.device)
-        distance: Tensor = network(restored.float(), clean.float(), normalize=True)
+        distance: Tensor = network(_views(restored.float()), _views(clean.float()), normalize=True)
         return distance.mean()
 
     return loss
+
+
+def _views(pictures: Tensor) -> Tensor:
+    """The views of a stereo pair one behind the other: [B, 3 V, H, W] -> [B V, 3, H, W]."""
+    return pictures.reshape(-1, 3, *pictures.shape[2:]) if pictures.shape[1] > 3 else pictures
 
 
 LOSSES: dict[str, Callable[[], Loss]] = {

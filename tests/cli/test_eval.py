@@ -166,6 +166,9 @@ def test_small_and_large_pictures_are_pairs_for_a_network_that_enlarges(command:
     report = json.loads(command("eval", tmp_path / "x3.onnx", *folders, "--json").out)
     assert report["pictures"][0]["restored"][0]["psnr"] is None, "equal: the pixels were repeated"
     assert report["pictures"][0]["input"]["psnr"] < 60
+    photo(tmp_path / "lr" / "0001.png", (20, 16), 1)
+    command("eval", tmp_path / "x3.onnx", *folders).refused(2, "share their stem", "0001", "one file")
+    (tmp_path / "lr" / "0001.png").unlink()
     Image.new("RGB", (61, 48)).save(tmp_path / "hr" / "0001.png")
     refused = command("eval", tmp_path / "x3.onnx", *folders)
     assert refused.code == 2

@@ -87,6 +87,7 @@ def test_perceptual_loss_hands_pictures_in_unit_range_to_the_package(monkeypatch
 
         def forward(self, a: torch.Tensor, b: torch.Tensor, normalize: bool) -> torch.Tensor:
             assert normalize, "the package expects to be told that pictures lie in [0, 1]"
+            assert a.shape[1] == b.shape[1] == 3, "it knows pictures of three channels alone"
             return (a - b).square().mean(dim=(1, 2, 3), keepdim=True)
 
     package = types.ModuleType("lpips")
@@ -94,6 +95,8 @@ def test_perceptual_loss_hands_pictures_in_unit_range_to_the_package(monkeypatch
     monkeypatch.setitem(sys.modules, "lpips", package)
     a, b = batch(0), batch(1)
     assert loss("perceptual", a, b) == pytest.approx((a - b).square().mean().item(), rel=1e-5)
+    pair, other = torch.cat([a, b], 1), torch.cat([b, b], 1)
+    assert loss("perceptual", pair, other) == pytest.approx((a - b).square().mean().item() / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize(
