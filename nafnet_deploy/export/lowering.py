@@ -1,22 +1,31 @@
-"""A traced network as the ONNX converter takes it, without two passes of PyTorch that are half of an export's time.
+"""A traced network as the ONNX converter takes it, without four passes that are half of an export's time.
 
 The converter has every operator decomposed for which it has no function. That traces the whole network anew, and of
 these networks it changes a handful of operators alone, which are renamed here. Then it runs the network once more to
 find where a type must be promoted, which is nowhere where every operator reads one floating type: folded networks cast
 where they mean to. Where an operator is left that is not known to be taken, or that mixes types, PyTorch does as
-always. Either way the export is proved against the network.
+always.
+
+Before each export it gathers all operators that it knows, always the same; one gathering serves a process. Behind it,
+every rule that could simplify the graph is compared with every node, though a rule ends in an operator of one kind;
+it is compared with nodes of that kind alone.
+
+Either way the export is proved against the network.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from onnxscript.rewriter import RewriteRule
 from torch.export import ExportedProgram
 from torch.fx import Node
 from torch.onnx._internal.exporter import _fx_passes
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 _ATEN = torch.ops.aten
 _TAKEN = frozenset(
@@ -36,8 +45,8 @@ _TAKEN = frozenset(
 
 
 @contextlib.contextmanager
-def undecomposed() -> Iterator[None]:
-    """Lets `torch.onnx.export` convert what it traced, where that is known to work."""
+def shortened() -> Iterator[None]:
+    """Lets `torch.onnx.export` leave out what changes nothing."""
     decompose: Callable[..., ExportedProgram] = ExportedProgram.run_decompositions
     promote: Callable[[torch.fx.GraphModule], None] = _fx_passes.insert_type_promotion_nodes
     settled: list[torch.fx.GraphModule] = []
@@ -58,13 +67,49 @@ def undecomposed() -> Iterator[None]:
         if not any(graph_module is known for known in settled):
             promote(graph_module)
 
-    ExportedProgram.run_decompositions = lower  # type: ignore[method-assign]
-    _fx_passes.insert_type_promotion_nodes = promote_others
+    with (
+        _instead(ExportedProgram, "run_decompositions", lower),
+        _instead(_fx_passes, "insert_type_promotion_nodes", promote_others),
+        _instead(ONNXRegistry, "from_torchlib", staticmethod(_operators)),
+        _instead(RewriteRule, "try_rewrite", _try_rewrite),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _instead(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = vars(owner)[name]
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        ExportedProgram.run_decompositions = decompose  # type: ignore[method-assign]
-        _fx_passes.insert_type_promotion_nodes = promote  # type: ignore[assignment]
+        setattr(owner, name, before)
+
+
+_gather = ONNXRegistry.from_torchlib
+_compare = RewriteRule.try_rewrite
+
+
+@functools.cache
+def _operators(opset_version: int) -> ONNXRegistry:
+    """The operators that the converter knows; nothing is added to them."""
+    return _gather(opset_version)
+
+
+def _try_rewrite(rule: RewriteRule, model: Any, graph: Any, node: Any, **options: Any) -> Any:
+    kind = _last_operator(rule)
+    return _compare(rule, model, graph, node, **options) if kind in (None, node.op_type) else None
+
+
+@functools.cache
+def _last_operator(rule: RewriteRule) -> str | None:
+    """The kind of the operator that a rule's pattern ends in; None where that may be several, or is not to be had."""
+    try:  # no version of the library promises these names
+        pattern = rule._target_pattern
+        known = pattern.output_node.op_identifier() if pattern.has_single_output_node else None
+    except AttributeError:
+        return None
+    return known[1] if known else None
 
 
 def _of_one_type(node: Node) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nafnet_deploy.config import POSITIONS, ModelConfig
 from nafnet_deploy.errors import ExportError
-from nafnet_deploy.export.lowering import undecomposed
+from nafnet_deploy.export.lowering import shortened
 from nafnet_deploy.models.nafnet_rr import NAFNetRR
 from nafnet_deploy.models.registry import picture
 
@@ -86,7 +86,7 @@ def to_onnx(
         ExportError: the exporter failed.
     """
     try:
-        with quiet(), torch.no_grad(), undecomposed():
+        with quiet(), torch.no_grad(), shortened():
             program = torch.onnx.export(
                 module,
                 (torch.rand(shape, generator=torch.Generator().manual_seed(0)),),
