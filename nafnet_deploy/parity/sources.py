@@ -80,7 +80,8 @@ def full_bundle(bundle: Bundle, given: Bundle | None) -> tuple[Bundle | None, st
         The bundle and an empty text, or None and why there is none.
 
     Raises:
-        ConfigError: the bundle that was given is no fp32 graph of the same network with as many iterations.
+        ConfigError: the bundle that was given is no fp32 graph of the same network, with the same window of local means
+            and as many iterations.
     """
     manifest = bundle.manifest
     if given is None:
@@ -95,6 +96,8 @@ def full_bundle(bundle: Bundle, given: Bundle | None) -> tuple[Bundle | None, st
         fault = f"it is {found.manifest.precision}"
     elif (found.manifest.model, found.manifest.provenance) != (manifest.model, manifest.provenance):
         fault = "it holds another network"
+    elif found.manifest.tlc != manifest.tlc:
+        fault = f"its local means have a window of {found.manifest.tlc} pixels, not {manifest.tlc} (0: global means)"
     elif found.manifest.iterations < manifest.iterations:
         fault = f"it has {found.manifest.iterations} of {manifest.iterations} iterations"
     if not fault:
