@@ -90,15 +90,18 @@ def open_engine(
         note: told in one line each what `auto` tried and passed over, though it was there.
 
     Raises:
-        ConfigError: an unknown engine, or iterations or threads below 1.
+        ConfigError: an unknown engine, iterations or threads below 1, or trust where it has no place.
         MissingDependency: the engine's package is not installed.
         MachineError: the machine lacks what the engine needs: a driver, a GPU, a library.
         CheckpointError: a plan given by path is missing or has no sidecar.
         EngineError: the graph or plan cannot be loaded, does not fit or has fewer iterations.
     """
     if bundle.manifest.parts:
+        if trust:
+            raise ConfigError("what runs in steps is always checked.", "Leave --trust-engine out.")
         n = bundle.manifest.default_iterations if iterations is None else iterations
-        return open_anytime(name, bundle, StopRule(n, stopping=stopping_of(bundle.manifest)), threads=threads)
+        rule = StopRule(n, stopping=stopping_of(bundle.manifest))
+        return open_anytime(name, bundle, rule, threads=threads, note=note)
     if name == AUTO:
         return open_fastest(bundle, iterations, threads, note)
     options: dict[str, Any] = {}

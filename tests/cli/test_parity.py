@@ -147,6 +147,10 @@ def test_an_impossible_request_is_refused_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_runs_in_steps_is_always_checked(command: Command, tiny_split: Path) -> None:
+    command("parity", tiny_split, "--engine", "x.step.engine", "--trust-engine").refused(2, "always checked")
+
+
 @pytest.mark.parametrize("option", ["--html", "--junit"])
 def test_a_report_never_takes_the_place_of_what_it_is_about(command: Command, bundle: Path, option: str) -> None:
     photo(bundle.with_name("a.png"))
