@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nafnet_deploy.export.norms import ChannelNorm, absorb_norm, scale_output
-from nafnet_deploy.models.nafssr import StereoAttention, read_rows
+from nafnet_deploy.models.nafssr import StereoAttention, both, read_rows
 
 
 class Scores(nn.Module):
@@ -37,8 +37,8 @@ class FoldedAttention(nn.Module):
 
     def forward(self, views: Tensor) -> Tensor:
         dtype = self.query_l.weight.dtype
-        left, right = self.norm(views).to(dtype).chunk(2)
+        left, right = both(self.norm(views).to(dtype))
         scores = self.scores(self.query_l(left), self.query_r(right))
-        left, right = views.to(dtype).chunk(2)
+        left, right = both(views.to(dtype))
         read = read_rows(scores, self.value_r(right)), read_rows(scores.transpose(2, 3), self.value_l(left))
         return views + torch.cat(read).permute(0, 3, 1, 2).to(views.dtype)

@@ -35,7 +35,7 @@ class StereoAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1, c, 1, 1))
 
     def forward(self, views: Tensor) -> Tensor:
-        left, right = views.chunk(2)
+        left, right = both(views)
         scale = left.shape[1] ** -0.5
         queries = self.l_proj1(self.norm_l(left)) * scale, self.r_proj1(self.norm_r(right))
         values = self.l_proj2(left), self.r_proj2(right)
@@ -63,6 +63,15 @@ def read_rows(scores: Tensor, values: Tensor) -> Tensor:
     """
     weights = torch.softmax(scores.float(), dim=-1).to(values.dtype)
     return weights @ values.permute(0, 2, 3, 1)
+
+
+def both(views: Tensor) -> tuple[Tensor, Tensor]:
+    """Left and right, each [B, ...], of views [2 B, ...].
+
+    By slices: of a batch whose size is not known the exporter makes a sequence where it meets `chunk`.
+    """
+    pairs = views.shape[0] // 2
+    return views[:pairs], views[pairs:]
 
 
 class StereoBlock(nn.Module):
@@ -104,4 +113,4 @@ class NAFSSR(nn.Module):
             views = block["module"](views)  # type: ignore[index]
         details: Tensor = self.up(views)
         enlarged: Tensor = self.enlarge(x)
-        return torch.cat(details.chunk(2), dim=1) + enlarged
+        return torch.cat(both(details), dim=1) + enlarged

@@ -20,7 +20,7 @@ from nafnet_deploy.models.local_means import localise
 from nafnet_deploy.parity.inputs import natural_batch
 from nafnet_deploy.parity.oracle import OracleEngine
 from tests.exports import quick_export
-from tests.variants import PLAIN
+from tests.variants import PLAIN, STEREO
 from tests.weights import seeded, stir
 
 WINDOW = 32
@@ -44,6 +44,16 @@ def test_one_graph_is_right_at_every_size(free: Bundle, size: tuple[int, int]) -
         found = restore_batch(engine, x)
     assert np.abs(found - expected).max() < 1e-5
     assert (np.abs(found - everywhere).max() > 1e-5) == (max(size) > WINDOW)
+
+
+def test_a_stereo_network_takes_them_too(tmp_path: Path) -> None:
+    pair = Checkpoint(stir(seeded(STEREO)).state_dict(), STEREO, "pair", "", {"source": "test"})
+    compute = reference(localise(pair.network(), STEREO, WINDOW))
+    bundle = quick_export(pair, ExportRecipe(tlc=WINDOW, output=str(tmp_path)))
+    with open_engine("onnxruntime", bundle, 1) as engine:
+        for shape in ((1, 6, 20, 72), (3, 6, 33, 16)):
+            x = natural_batch(shape, 0)
+            assert np.abs(restore_batch(engine, x) - compute(x, 1)[0]).max() < 1e-5
 
 
 def test_manifest_and_name_tell_the_window(free: Bundle) -> None:
