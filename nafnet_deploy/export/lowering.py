@@ -7,8 +7,8 @@ where they mean to. Where an operator is left that is not known to be taken, or 
 always.
 
 Before each export it gathers all operators that it knows, always the same; one gathering serves a process. Behind it,
-every rule that could simplify the graph is compared with every node, though a rule ends in an operator of one kind;
-it is compared with nodes of that kind alone.
+every rule that could simplify the graph is compared with every node, though its pattern ends in an operator of one
+kind; here it is compared with nodes of that kind alone.
 
 Either way the export is proved against the network.
 """
@@ -103,11 +103,14 @@ def _try_rewrite(rule: RewriteRule, model: Any, graph: Any, node: Any, **options
 
 @functools.cache
 def _last_operator(rule: RewriteRule) -> str | None:
-    """The kind of the operator that a rule's pattern ends in; None where that may be several, or is not to be had."""
+    """The kind of the operator at which a rule's pattern is laid; None where that may be several, or is not to be had.
+
+    It is the first of the operators that the pattern ends in. Where there are more, the library looks for the others in
+    the whole graph, and does so at every node: that grows with the square of the graph.
+    """
     try:  # no version of the library promises these names
-        pattern = rule._target_pattern
-        known = pattern.output_node.op_identifier() if pattern.has_single_output_node else None
-    except AttributeError:
+        known = rule._target_pattern.output_nodes[0].op_identifier()
+    except (AttributeError, IndexError):
         return None
     return known[1] if known else None
 
