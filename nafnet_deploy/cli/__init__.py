@@ -45,7 +45,8 @@ app = typer.Typer(
     "7 unreliable benchmark, 130 interrupted.",
     pretty_exceptions_enable=False,
     add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # importing what draws its frames takes as long as all the rest
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for command in (
     run,

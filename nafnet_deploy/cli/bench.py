@@ -79,7 +79,7 @@ def bench(
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
     json_out: bool = typer.Option(False, "--json", help="Print the report as JSON on stdout."),
 ) -> None:
-    """Time PyTorch eager and other engines in the same interleaved rounds, for N = 1 to --iters."""
+    """Time engines against PyTorch eager, in interleaved rounds. For N = 1 to --iters."""
     from nafnet_deploy.benchmarks.recipe import read_bench_recipe
     from nafnet_deploy.errors import EngineError
 

@@ -38,7 +38,7 @@ def build(
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be built and stop."),
     json_out: bool = typer.Option(False, "--json", help="Print the plan's manifest as JSON on stdout."),
 ) -> None:
-    """Build a TensorRT plan, compare it with the request, and write it with a manifest beside it.
+    """Build a TensorRT plan, and compare it with what was asked for. A manifest is written beside it.
 
     A split bundle gets a plan for each of its parts and one manifest.
     """

@@ -34,7 +34,7 @@ def calibrate(
     dry_run: bool = typer.Option(False, "--dry-run", help="Measure and print; change no manifest."),
     json_out: bool = typer.Option(False, "--json", help="Print the calibration as JSON on stdout."),
 ) -> None:
-    """Measure quality against time over pictures and store the thresholds of --quality in a split bundle."""
+    """Find the thresholds of --quality for a split bundle. Quality and time are measured over pictures."""
     from nafnet_deploy.benchmarks.calibration import calibrate as measure
     from nafnet_deploy.benchmarks.calibration_store import store
     from nafnet_deploy.engines.registry import open_anytime

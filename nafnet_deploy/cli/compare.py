@@ -33,7 +33,7 @@ def compare(
     engine: str = typer.Option("auto", help=ENGINE_HELP),
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
 ) -> None:
-    """Restore a picture with 1 to N iterations and draw the results, changes and gates side by side."""
+    """Draw what each iteration does to a picture. Results, changes and gates of 1 to N iterations, side by side."""
     from nafnet_deploy.engines.cut import check_iterations
     from nafnet_deploy.engines.plan_choice import iterations_of
     from nafnet_deploy.engines.registry import open_engine

@@ -37,7 +37,7 @@ def degrade(
     format_: str = typer.Option("png", "--format", help="png, tif, jpg or webp; of the degraded pictures."),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace files that exist."),
 ) -> None:
-    """Degrade every picture of a folder, reproducibly; with --create-paired, lay out training pairs."""
+    """Degrade every picture of a folder, reproducibly. With --create-paired, lay out training pairs."""
     from nafnet_deploy.errors import ConfigError, MissingDependency
 
     try:

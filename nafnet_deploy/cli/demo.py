@@ -16,7 +16,7 @@ def demo(
     iters: int | None = typer.Option(None, help="Reasoning iterations N. (default: the model's)"),
     sigma: float = typer.Option(25.0, help="Noise level, in steps of 255."),
 ) -> None:
-    """Add noise to a sample photograph, restore it, and put both side by side."""
+    """Restore a noisy sample photograph, and show both side by side."""
     from nafnet_deploy.engines.registry import open_engine
     from nafnet_deploy.released import find_bundle
     from nafnet_deploy.runtime.demo import run_demo

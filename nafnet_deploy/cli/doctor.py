@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def doctor(json_out: bool = typer.Option(False, "--json", help="Print the diagnosis as JSON on stdout.")) -> None:
-    """Say what this machine can do, and the command for each missing piece. Exit code 3 when something is broken."""
+    """Say what this machine can do, and how to get what is missing. Exit code 3 when something is broken."""
     from nafnet_deploy.doctor import diagnose
     from nafnet_deploy.errors import MachineError
 

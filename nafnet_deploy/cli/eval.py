@@ -33,7 +33,7 @@ def evaluate(
     pictures: bool = typer.Option(False, "--pictures", help="Print a table of every picture as well."),
     json_out: bool = typer.Option(False, "--json", help="Print the report, every picture in it, as JSON on stdout."),
 ) -> None:
-    """Restore degraded pictures with 1 to N iterations, and report PSNR and SSIM against the clean ones."""
+    """Measure PSNR and SSIM of restored pictures. They are compared with clean ones, after 1 to N iterations."""
     from nafnet_deploy.benchmarks.evaluation import evaluate as run_evaluation
     from nafnet_deploy.engines.cut import check_iterations
     from nafnet_deploy.engines.plan_choice import iterations_of

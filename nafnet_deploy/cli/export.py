@@ -43,7 +43,7 @@ def export(
     out: str | None = typer.Option(None, "-o", "--out", help="Folder, or a name ending with .onnx. (default: export)"),
     recipe: Path | None = typer.Option(None, help="TOML recipe; the options above win over it."),
 ) -> None:
-    """Export a network as an ONNX graph with its recurrence unrolled, or in steps, and prove it."""
+    """Export a network as an ONNX graph, and prove it. Its recurrence is unrolled, or in steps."""
     from nafnet_deploy.errors import MissingDependency
     from nafnet_deploy.manifest import bundle_file
 

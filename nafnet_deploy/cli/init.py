@@ -10,7 +10,7 @@ from nafnet_deploy.cli.console import say
 
 
 def init(project: Path = typer.Argument(..., metavar="PROJECT", help="A new or empty folder.")) -> None:
-    """Lay out folders for pairs, runs and results, a commented training recipe, and the next three commands."""
+    """Lay out folders and a commented recipe to train with. Prints the next three commands."""
     from nafnet_deploy.data.project import create_project
 
     readme = create_project(project)

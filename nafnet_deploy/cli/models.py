@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def models(json_out: bool = typer.Option(False, "--json", help="Print the list as JSON on stdout.")) -> None:
-    """List every network: parameters, multiply-adds at 256x256, size multiple, task, and what each engine computes."""
+    """List every network, with its size, its task and its engines.
+
+    Parameters, multiply-adds at 256x256, size multiple, and what each engine computes.
+    """
     from nafnet_deploy.model_list import count_names, list_models, to_json
 
     with progress() as bar:

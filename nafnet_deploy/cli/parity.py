@@ -52,7 +52,7 @@ def parity(
         help="Write the report as one page, with pictures of where the error sits, to a name that ends with .html.",
     ),
 ) -> None:
-    """Compare network, graph and engine link by link, iteration by iteration. Exit code 5 when a limit fails."""
+    """Compare network, graph and engine, iteration by iteration. Link by link; exit code 5 when a limit fails."""
     from nafnet_deploy.parity.schema import schema_text
 
     if schema:

@@ -46,7 +46,7 @@ def run(
     quality: option.Quality = None,
     progressive: option.Progressive = False,
 ) -> None:
-    """Restore a picture, every picture of a folder, every frame of a clip, or a stereo pair."""
+    """Restore a picture, a folder of them, a clip, or a stereo pair."""
     from nafnet_deploy.errors import ConfigError, UsageError
     from nafnet_deploy.released import find_bundle
     from nafnet_deploy.runtime.anytime import Wish

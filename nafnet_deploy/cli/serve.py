@@ -27,7 +27,7 @@ def serve(
     engine: str = typer.Option("auto", help=ENGINE_HELP),
     trust_engine: bool = typer.Option(False, "--trust-engine", help=TRUST_HELP),
 ) -> None:
-    """Serve a model over HTTP: POST a picture to /restore, or look at / with a browser."""
+    """Serve a model over HTTP, and a page for the browser. POST a picture to /restore, or look at /."""
     from nafnet_deploy.errors import ConfigError, MissingDependency
     from nafnet_deploy.released import find_bundle
 

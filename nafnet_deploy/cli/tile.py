@@ -22,7 +22,7 @@ def tile(
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace the tiles of pictures that were cut before."),
 ) -> None:
-    """Cut every picture of a folder into tiles, both pictures of a pair at the same places."""
+    """Cut the pictures of a folder into tiles. Both pictures of a pair are cut at the same places."""
     from nafnet_deploy.data.tiles import TileConfig, tile_folder
 
     config = TileConfig(size, overlap, border, overwrite)

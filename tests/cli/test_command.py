@@ -33,6 +33,7 @@ def test_help_names_every_command_and_exit_code(command: Command, option: str) -
     assert (done.code, done.err) == (0, "")
     for word in (*COMMANDS, "0 ok", "1 unexpected", "2 usage", "3 environment", "4 export", "5 parity", "130 interr"):
         assert word in done.out
+    assert "..." not in done.out.partition("Commands:")[2], "a summary is longer than a line of 80 characters"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
