@@ -128,17 +128,11 @@ def test_what_was_measured_is_kept_and_twins_share_it(tmp_path: Path, monkeypatc
     assert doc.read_text().count("3.0e-07") == 2
 
 
-def test_the_committed_report_has_every_preset_and_keeps_the_limits() -> None:
+def test_the_committed_report_has_every_preset_measured_and_within_the_limits() -> None:
     report = FamilyReport.from_json(RESULT.read_text(encoding="utf-8"), RESULT.name)
     assert [n.name for n in report.networks] == list(PRESETS), "run: python benchmarks/family.py --table"
-    decibels = LIMITS["fp16"].min_psnr
-    assert decibels is not None
-    for figures in report.networks:
-        if figures.parity is not None and figures.parity.value is not None:
-            assert figures.parity.value < LIMITS["fp32"].max_abs_error, figures.name
-        if figures.half is not None and figures.half.value is not None:
-            assert figures.half.value >= decibels, figures.name
-        assert all(cell.strip() for cell in figures.cells())
+    assert [n.name for n in report.networks if not n] == [], "a gap, a failure or a limit passed; run: make family"
+    assert report
 
 
 def test_the_documentation_shows_the_committed_report() -> None:
