@@ -20,6 +20,8 @@ class CostModel:
     """What does not depend on N."""
     b_ms: float
     """What each iteration adds."""
+    error_ms: float | None = None
+    """Standard error of b, from how far the times lie off the line; None with two N, which always lie on it."""
 
     @property
     def further(self) -> float:
@@ -35,8 +37,9 @@ class CostModel:
     def words(self) -> str:
         """The model in one line."""
         n = self.largest_n()
+        off = "" if self.error_ms is None else f" (standard error {self.error_ms / (self.a_ms + self.b_ms):.1%})"
         return (
-            f"{self.a_ms:.1f} + {self.b_ms:.1f} N ms; a further iteration costs {self.further:.0%} of N = 1; "
+            f"{self.a_ms:.1f} + {self.b_ms:.1f} N ms; a further iteration costs {self.further:.0%} of N = 1{off}; "
             f"the largest N under {FRAME_MS} ms: {'any' if n is None else n or 'none'}"
         )
 
@@ -45,5 +48,9 @@ def fit_cost(median_ms: Mapping[int, float]) -> CostModel | None:
     """Fits iteration count -> median time (ms); None with fewer than two different N."""
     if len(median_ms) < 2:
         return None
-    b, a = np.polyfit(np.array(list(median_ms), float), np.array(list(median_ms.values())), 1)
-    return CostModel(float(a), float(b))
+    n, times = np.array(list(median_ms), float), np.array(list(median_ms.values()))
+    b, a = np.polyfit(n, times, 1)
+    error = None
+    if len(n) > 2:
+        error = float(np.sqrt(np.sum((times - a - b * n) ** 2) / (len(n) - 2) / np.sum((n - n.mean()) ** 2)))
+    return CostModel(float(a), float(b), error)

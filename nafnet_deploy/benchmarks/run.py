@@ -17,8 +17,8 @@ from nafnet_deploy.benchmarks.precisions import arithmetic_of, coarsest, limits_
 from nafnet_deploy.benchmarks.report import BenchmarkReport, BenchmarkRow
 from nafnet_deploy.benchmarks.scopes import FORWARD, Turn, prepare
 from nafnet_deploy.benchmarks.statistics import frames_per_second, speed_ratio, summarize
-from nafnet_deploy.benchmarks.timing import time_interleaved
-from nafnet_deploy.engines.base import Engine, device_times
+from nafnet_deploy.benchmarks.timing import time_interleaved, visits
+from nafnet_deploy.engines.base import DeviceTimes, Engine, device_times
 from nafnet_deploy.environment import read_environment
 from nafnet_deploy.errors import UsageError
 from nafnet_deploy.images.padding import round_up
@@ -49,7 +49,7 @@ def run_bench(
     rate: GemmRate | None = None,
     macs: Mapping[int, float] | None = None,
 ) -> BenchmarkReport:
-    """Measures one turn of a scope with every engine at every iteration.
+    """Measures one turn of a scope with every engine at every iteration, in the order of `timing.visits`.
 
     Args:
         engines: label -> factory that opens the engine for n iterations; the first is the baseline that the
@@ -58,7 +58,7 @@ def run_bench(
         iterations: the n to time.
         shape: input shape [B, C, H, W] (pixels).
         runs: timed rounds per iteration.
-        warmup: untimed rounds before them.
+        warmup: untimed rounds before them, at each visit of an iteration.
         precision: of the graphs; the limits of agreement are those of it, or of a coarser arithmetic of the pair.
         threads: what the engines were told to use; recorded here, applied by their factories.
         on_progress: told (turns done, turns in all) after each.
@@ -79,19 +79,23 @@ def run_bench(
     multiple = 1 if manifest is None else manifest.size_multiple
     given = (*shape[:2], round_up(shape[2], multiple), round_up(shape[3], multiple))  # to the engine, end to end
     batch = natural_batch(shape if scope == FORWARD else given, seed=0)
-    bench = _Bench(precision, prepare(scope, shape, manifest), batch, runs, warmup, pause, rate, macs or {})
+    bench = _Bench(precision, prepare(scope, shape, manifest), batch, warmup, pause, rate, macs or {})
     environment = read_environment(threads)
-    count = _counter(len(iterations) * len(engines) * (runs + warmup), on_progress)
+    route = visits(iterations, runs)
+    count = _counter(sum(rounds + warmup for _, rounds in route) * len(engines), on_progress)
     before, meter = read_device(), NoiseMeter()
-    rows: list[BenchmarkRow] = []
-    for n in iterations:
+    found: dict[tuple[int, str], _Measured] = {}
+    for n, rounds in route:
         with ExitStack() as stack:
             opened, load_ms = {}, {}
             for label, factory in engines.items():
                 start = time.perf_counter_ns()
                 opened[label] = stack.enter_context(factory(n))
                 load_ms[label] = (time.perf_counter_ns() - start) / 1e6
-            rows += bench.rows(opened, load_ms, n, count, meter)
+            for label, measured in bench.measure(opened, load_ms, rounds, count, meter).items():
+                earlier = found.get((n, label))
+                found[n, label] = measured if earlier is None else earlier.then(measured)
+    rows = [row for n in iterations for row in bench.rows({label: found[n, label] for label in engines}, n)]
     return BenchmarkReport(
         model=model,
         precision=precision,
@@ -110,67 +114,90 @@ def run_bench(
 
 
 @dataclasses.dataclass(frozen=True)
+class _Measured:
+    """What one engine at one N did; how it was loaded and its picture are those of the first visit."""
+
+    engine: str
+    picture: NDArray[np.float32]
+    times_ms: tuple[float, ...]
+    load_ms: float
+    first_ms: float
+    build_ms: float | None
+    device: DeviceTimes | None
+
+    def then(self, later: _Measured) -> _Measured:
+        """With the rounds of a later visit behind its own."""
+        return dataclasses.replace(self, times_ms=self.times_ms + later.times_ms)
+
+
+@dataclasses.dataclass(frozen=True)
 class _Bench:
     precision: str
     turn_of: Callable[[Engine], Turn]
     batch: NDArray[np.float32]
-    runs: int
     warmup: int
     pause: float
     rate: GemmRate | None
     macs: Mapping[int, float]
 
-    def rows(
+    def measure(
         self,
         engines: Mapping[str, Engine],
         load_ms: Mapping[str, float],
-        iteration: int,
+        rounds: int,
         on_turn: Callable[[], None],
         meter: NoiseMeter,
-    ) -> list[BenchmarkRow]:
+    ) -> dict[str, _Measured]:
         turns = {label: self.turn_of(engine) for label, engine in engines.items()}
         pictures, first_ms = {}, {}
         for label, turn in turns.items():
             start = time.perf_counter_ns()
             pictures[label] = turn.picture()
             first_ms[label] = (time.perf_counter_ns() - start) / 1e6
-        measured = time_interleaved(
-            {label: turn.timed for label, turn in turns.items()},
-            self.runs,
-            self.warmup,
-            on_turn,
-            self.pause,
-            meter.read,
-        )
-        # A clock too coarse to see a turn would divide by zero below.
-        times = {label: tuple(max(ns, 1) / 1e6 for ns in values) for label, values in measured.items()}
-        baseline = next(iter(engines))
-        arithmetic = {label: arithmetic_of(engine.name, self.precision) for label, engine in engines.items()}
+        timed = {label: turn.timed for label, turn in turns.items()}
+        times = time_interleaved(timed, rounds, self.warmup, on_turn, self.pause, meter.read)
+        return {
+            label: _Measured(
+                engine=engine.name,
+                picture=pictures[label],
+                # A clock too coarse to see a turn would divide by zero later.
+                times_ms=tuple(max(ns, 1) / 1e6 for ns in times[label]),
+                load_ms=load_ms[label],
+                first_ms=first_ms[label],
+                build_ms=getattr(engine, "build_ms", None),
+                device=device_times(engine, {engine.inputs[0].name: self.batch}, DEVICE_RUNS),
+            )
+            for label, engine in engines.items()
+        }
+
+    def rows(self, measured: Mapping[str, _Measured], iteration: int) -> list[BenchmarkRow]:
+        baseline = next(iter(measured))
+        arithmetic = {label: arithmetic_of(found.engine, self.precision) for label, found in measured.items()}
         macs = self.macs.get(iteration)
+        floor_ms = None if macs is None or self.rate is None else self.rate.floor_ms(macs)
         rows = []
-        for label, engine in engines.items():
+        for label, found in measured.items():
             # The baseline is compared with itself: a reference that is not finite agrees with nobody.
             limits = coarsest(self.precision, arithmetic[baseline], arithmetic[label])
-            agreement = compare_pictures(pictures[baseline], pictures[label], limits_of(limits))
+            agreement = compare_pictures(measured[baseline].picture, found.picture, limits_of(limits))
             comparable = label != baseline and agreement.passed
-            summary = summarize(times[label])
-            floor_ms = None if macs is None or self.rate is None else self.rate.floor_ms(macs)
+            summary = summarize(found.times_ms)
             rows.append(
                 BenchmarkRow(
                     iteration=iteration,
                     label=label,
-                    engine=engine.name,
+                    engine=found.engine,
                     precision=arithmetic[label],
                     baseline=label == baseline,
                     agreement=agreement,
                     time=summary,
                     fps=frames_per_second(summary.median_ms, len(self.batch)),
-                    speedup=speed_ratio(times[baseline], times[label]) if comparable else None,
-                    rounds_ms=times[label],
-                    load_ms=load_ms[label],
-                    first_ms=first_ms[label],
-                    build_ms=getattr(engine, "build_ms", None),
-                    device=device_times(engine, {engine.inputs[0].name: self.batch}, DEVICE_RUNS),
+                    speedup=speed_ratio(measured[baseline].times_ms, found.times_ms) if comparable else None,
+                    rounds_ms=found.times_ms,
+                    load_ms=found.load_ms,
+                    first_ms=found.first_ms,
+                    build_ms=found.build_ms,
+                    device=found.device,
                     gmacs=None if macs is None else macs / 1e9,
                     floor_share=None if floor_ms is None else floor_ms / summary.median_ms,
                     limits=limits,

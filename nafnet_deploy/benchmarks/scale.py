@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -75,6 +76,8 @@ class ScaleReport:
     """The machine and its packages."""
     noise: Noise | None = None
     """How quiet the machine was."""
+    missing: int = 0
+    """Points that were not reached when someone interrupted the run."""
     schema: int = SCHEMA
     """Version of the JSON layout."""
 
@@ -169,7 +172,8 @@ def run_scale(
     """Measures every engine at every size, batch and number of threads.
 
     A size that is expected to need more memory than is free is left out and says so; what is expected grows with the
-    pixels from the largest size that ran.
+    pixels from the largest size that ran. The largest take minutes: Ctrl-C ends the run with the points that are
+    finished, and the report says how many are missing.
 
     Args:
         labels: engines by label.
@@ -182,21 +186,21 @@ def run_scale(
         megapixels: sizes of one square picture.
         batches: pictures of 256x256.
         cores: threads 1 to this many at 256x256, doubling.
-        threads: of the first two series; None leaves it to the engine.
+        threads: of batches and sizes; None leaves it to the engine.
         free_mib: free memory now (MiB); None when unknown.
         on_progress: told (points done, points in all).
     """
     small = -(-SIDE // multiple) * multiple
-    plan: list[tuple[str, Shape, int | None]] = []
-    for value in megapixels:
-        side = max(round(math.sqrt(value * 1e6) / multiple) * multiple, multiple)
-        plan.append(("megapixels", (1, channels, side, side), threads))
-    plan += [("batch", (n, channels, small, small), threads) for n in batches]
+    plan: list[tuple[str, Shape, int | None]]
+    plan = [("batch", (n, channels, small, small), threads) for n in batches]
     counts = sorted({*(2**i for i in range(cores.bit_length()) if 2**i <= cores), cores})
     plan += [("threads", (1, channels, small, small), n) for n in counts]
-    meter, points = NoiseMeter(), list[ScalePoint]()
-    for series, shape, count in plan:
-        for label in labels:
+    for value in megapixels:  # last: who interrupts a run has the cheap points already
+        side = max(round(math.sqrt(value * 1e6) / multiple) * multiple, multiple)
+        plan.append(("megapixels", (1, channels, side, side), threads))
+    meter, points, total = NoiseMeter(), list[ScalePoint](), len(plan) * len(labels)
+    with contextlib.suppress(KeyboardInterrupt):
+        for (series, shape, count), label in itertools.product(plan, labels):
             why_not = _too_large(points, series, label, shape, free_mib())
             cost = None
             if not why_not:
@@ -208,8 +212,9 @@ def run_scale(
             runs, peak = (cost.runs_ms, cost.peak_mib) if cost else ((), None)
             points.append(ScalePoint(series, label, shape, count or 0, runs, peak, why_not))
             if on_progress is not None:
-                on_progress(len(points), len(plan) * len(labels))
-    return ScaleReport(model, precision, iteration, tuple(points), read_environment(threads or 0), meter.result())
+                on_progress(len(points), total)
+    environment = read_environment(threads or 0)
+    return ScaleReport(model, precision, iteration, tuple(points), environment, meter.result(), total - len(points))
 
 
 def _too_large(points: Sequence[ScalePoint], series: str, label: str, shape: Shape, free: float | None) -> str:

@@ -19,6 +19,17 @@ def round_order(names: Sequence[str], round_number: int) -> tuple[str, ...]:
     return (*names[turn:], *names[:turn])
 
 
+def visits(iterations: Sequence[int], runs: int) -> list[tuple[int, int]]:
+    """Which N is timed when, and for how many rounds: half of them up the list of N, the other half down again.
+
+    Every N then has the same mean place in time: a machine that slows down steadily adds the same to each, and
+    nothing to the cost of an iteration. The last is where the way turns, and visited once.
+    """
+    *lower, last = iterations
+    up, down = runs - runs // 2, runs // 2
+    return [*((n, up) for n in lower), (last, runs), *((n, down) for n in reversed(lower) if down)]
+
+
 def time_interleaved(
     callables: Mapping[str, Callable[[], object]],
     runs: int,

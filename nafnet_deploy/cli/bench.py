@@ -111,6 +111,9 @@ def bench(
             print(found.to_json(), end="")
         else:
             show(found.table())
+        if found.missing:  # what was finished is shown; the code still says that it is not all
+            say(f"{found.missing} of {found.missing + len(found.points)} points were not reached.")
+            raise KeyboardInterrupt
         if not found:
             raise EngineError(f"nothing ran: {found.points[0].why_not}", "See what runs here with: nafdeploy doctor")
         for label in found.labels:

@@ -25,6 +25,21 @@ def test_one_iteration_count_gives_no_line() -> None:
     assert fit_cost({3: 10.0}) is None
 
 
+def test_times_off_the_line_give_the_slope_a_standard_error() -> None:
+    """Against the closed form: y = 1, 3, 2 over x = 1, 2, 3 has slope 1/2 and standard error sqrt(3)/2."""
+    cost = fit_cost({1: 1.0, 2: 3.0, 3: 2.0})
+    assert cost is not None
+    assert (cost.b_ms, cost.error_ms) == (pytest.approx(0.5), pytest.approx(3**0.5 / 2))
+    assert f"(standard error {3**0.5 / 2 / 1.5:.1%})" in cost.words()
+
+
+def test_two_iteration_counts_say_nothing_of_the_error() -> None:
+    cost = fit_cost({1: 10.0, 3: 14.0})
+    assert cost is not None
+    assert cost.error_ms is None
+    assert "standard error" not in cost.words()
+
+
 def test_iterations_that_cost_nothing_have_no_largest() -> None:
     cost = fit_cost({1: 10.0, 2: 10.0})
     assert cost is not None

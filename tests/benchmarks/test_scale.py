@@ -28,6 +28,7 @@ def test_growth_is_the_exponent_of_the_pixels(exponent: float) -> None:
 
 def test_the_plan_covers_sizes_batches_and_threads() -> None:
     report = scale(lambda label, shape, threads: cost(shape))
+    assert [p.series for p in report.points] == ["batch"] * 2 + ["threads"] * 3 + ["megapixels"] * 3
     assert [p.shape[2:] for p in report.points if p.series == "megapixels"] == [(500, 500), (1000, 1000), (2000, 2000)]
     assert [p.shape[0] for p in report.points if p.series == "batch"] == [1, 2]
     assert [p.threads for p in report.points if p.series == "threads"] == [1, 2, 3]
@@ -64,6 +65,20 @@ def test_an_engine_that_fails_at_a_size_is_recorded_and_the_rest_goes_on() -> No
     assert [p.why_not for p in report.points if p.series == "megapixels"] == ["", "out of memory.", ""]
     assert report
     assert report.growth("a") == pytest.approx(1.0, abs=0.01)
+
+
+def test_an_interrupted_run_keeps_the_points_it_finished_and_counts_those_missing() -> None:
+    def measure(label: str, shape: Shape, threads: int | None) -> ProcessCost:
+        if shape[2] == 1000:
+            raise KeyboardInterrupt
+        return cost(shape)
+
+    report = scale(measure)
+    assert report
+    assert (len(report.points), report.missing) == (6, 2)
+    assert all(p.runs_ms for p in report.points)
+    assert ScaleReport.from_json(report.to_json()) == report
+    assert scale(lambda label, shape, threads: cost(shape)).missing == 0
 
 
 def test_where_nothing_ran_the_report_is_false_and_nothing_is_said_of_growth() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nafnet_deploy.benchmarks.statistics import Ratio, frames_per_second, speed_ratio, summarize
-from nafnet_deploy.benchmarks.timing import round_order, time_interleaved
+from nafnet_deploy.benchmarks.timing import round_order, time_interleaved, visits
 from nafnet_deploy.errors import UsageError
 
 
@@ -25,6 +25,23 @@ def test_two_engines_take_turns_at_going_first() -> None:
     assert "".join(calls) == "ABBA" + "ABBAABBA"
     assert len(turns) == 12
     assert {name: len(values) for name, values in times.items()} == {"A": 4, "B": 4}
+
+
+@pytest.mark.parametrize("steps", [(1, 2), (1, 2, 3, 4, 5), (2, 3, 5, 8)])
+def test_every_iteration_has_the_same_mean_place_in_time(steps: tuple[int, ...]) -> None:
+    """So that a steady drift adds the same to each, and nothing to the slope over N."""
+    rounds = [n for n, count in visits(steps, 10) for _ in range(count)]
+    places = {n: [place for place, m in enumerate(rounds) if m == n] for n in steps}
+    assert {len(found) for found in places.values()} == {10}
+    assert len({sum(found) / len(found) for found in places.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "runs", "expected"),
+    [((3,), 7, [(3, 7)]), ((1, 2), 1, [(1, 1), (2, 1)]), ((1, 2, 4), 3, [(1, 2), (2, 2), (4, 3), (2, 1), (1, 1)])],
+)
+def test_all_rounds_are_taken(steps: tuple[int, ...], runs: int, expected: list[tuple[int, int]]) -> None:
+    assert visits(steps, runs) == expected
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

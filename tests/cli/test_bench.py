@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nafnet_deploy.benchmarks.process_cost import ProcessCost
 from nafnet_deploy.benchmarks.report import BenchmarkReport
 from nafnet_deploy.benchmarks.scale import ScaleReport
 from tests.cli.conftest import Command
@@ -121,6 +122,27 @@ def test_scale_in_which_nothing_ran_is_code_6(command: Command, tiny: Path, tmp_
     assert done.code == 6
     assert done.err.splitlines()[-1].startswith("nafdeploy: nothing ran: ")
     assert not ScaleReport.from_json(done.out)
+
+
+def test_ctrl_c_in_scale_prints_the_points_that_are_finished(
+    command: Command, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def third_is_interrupted(module: str, request: object) -> ProcessCost:
+        asked.append(request)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return ProcessCost(1.0, 10.0, None, (2.0,))
+
+    monkeypatch.setattr("nafnet_deploy.benchmarks.process_cost.measure_process", third_is_interrupted)
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("scale = true\nonly = 1\nmegapixels = [0.004, 0.016]\nbatches = [1, 2]\nruns = 1\n")
+    done = command("bench", tiny, "--recipe", recipe, "--json")
+    assert done.code == 130
+    report = ScaleReport.from_json(done.out)
+    assert [p.shape[0] for p in report.points] == [1, 2]
+    assert f"{report.missing} of {report.missing + 2} points were not reached" in done.err
 
 
 def test_scale_gives_a_report_of_its_own(command: Command, tiny: Path, tmp_path: Path) -> None:
