@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nafnet_deploy.engines.base import Closing, Tensors, check_feeds
 from nafnet_deploy.engines.cut import graph_of_iterations
 from nafnet_deploy.engines.openvino_form import reduce_means
+from nafnet_deploy.engines.openvino_norms import fuse_norms
 from nafnet_deploy.errors import ConfigError, EngineError
 from nafnet_deploy.manifest import Bundle, TensorSpec
 
@@ -47,6 +48,7 @@ class OpenVinoEngine(Closing):
             options["INFERENCE_NUM_THREADS"] = threads
         try:
             model = core.read_model(graph)  # takes the bytes of a model, or its path
+            fuse_norms(model)
             reduce_means(model)
             compiled = core.compile_model(model, "CPU", options)
         except Exception as error:  # it raises RuntimeError, and others while it converts the graph

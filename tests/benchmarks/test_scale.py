@@ -42,6 +42,31 @@ def test_a_bend_is_named_with_its_place() -> None:
     assert "no step" in scale(lambda label, shape, threads: cost(shape)).words("a")
 
 
+def test_what_the_same_point_differs_by_when_it_is_measured_again_is_no_bend() -> None:
+    def uneven(again: float) -> ScaleReport:
+        """256x256 is slower by that in the series of sizes; a megapixel of 4 costs half as much again."""
+        seen: list[Shape] = []
+
+        def measure(label: str, shape: Shape, threads: int | None) -> ProcessCost:
+            seen.append(shape)
+            return cost(shape, factor=1 + again if len(seen) == 3 else 1.5 if shape[2] == 2000 else 1.0)
+
+        return run_scale(["a"], measure, "toy", "fp32", 3, 4, 3, (0.065536, 1.0, 4.0), (1,), 1)
+
+    quiet, wild = uneven(0.0), uneven(0.8)
+    assert quiet.repeat("a") == pytest.approx(0.0)
+    assert quiet.bends("a") == ["+50% per megapixel from 1.00 to 4.00"]
+    assert wild.repeat("a") == pytest.approx(0.8)
+    assert wild.bends("a") == []
+    assert "no step changes a megapixel by more than 80% (one point measured again differs by 80%)" in wild.words("a")
+
+
+def test_series_that_never_meet_say_nothing_of_repeating() -> None:
+    report = run_scale(["a"], lambda label, shape, threads: cost(shape), "toy", "fp32", 3, 4, 3, SIZES, (), 1)
+    assert report.repeat("a") is None
+    assert "measured again" not in report.words("a")
+
+
 def test_a_size_beyond_the_free_memory_is_left_out_and_says_so() -> None:
     asked: list[Shape] = []
 
