@@ -21,7 +21,10 @@ class CostModel:
     b_ms: float
     """What each iteration adds."""
     error_ms: float | None = None
-    """Standard error of b, from how far the times lie off the line; None with two N, which always lie on it."""
+    """Standard error of b, from how far the times lie off the line; None with two N, which always lie on it.
+
+    Not the difference that another run may show: a drift that bends with N moves the slope and stays on the line.
+    """
 
     @property
     def further(self) -> float:

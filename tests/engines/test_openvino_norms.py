@@ -64,7 +64,7 @@ def noise(config: ModelConfig) -> NDArray[np.float32]:
 @pytest.mark.parametrize("config", NETWORKS.values(), ids=NETWORKS)
 def test_no_network_changes_its_picture(config: ModelConfig, tmp_path: Path) -> None:
     plain, fused, count = read(graph(config, tmp_path))
-    assert len(kinds(fused, "NormalizeL2")) == count
+    assert len(kinds(fused, "NormalizeL2")) == count > 0
     batch = noise(config)
     assert np.abs(outputs(plain, batch) - outputs(fused, batch)).max() < 2e-5
 
