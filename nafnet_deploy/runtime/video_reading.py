@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from nafnet_deploy.errors import ImageError
+from nafnet_deploy.runtime.ffv1 import slices_are_whole
 from nafnet_deploy.runtime.video_writing import converted
 
 if TYPE_CHECKING:
@@ -42,7 +43,14 @@ class Clip:
             raise ImageError(f"{source} holds no moving pictures.", "Give a clip.")
         self.source, self._container = source, container
         self._size: tuple[int, int] | None = None
+        self._has_crc = False
+        self._suspect: float | None = None
         self.video: VideoStream = moving[0]
+        if self.video.codec_context is None:  # the container names no codec that is known here
+            raise ImageError(
+                f"{source} is damaged or in a format that cannot be decoded.",
+                "Get a whole copy, or convert it with a newer ffmpeg: ffmpeg -i CLIP -c:v ffv1 -c:a copy CONVERTED.mkv",
+            )
         self.video.thread_type = "AUTO"
         self.audio = list(container.streams.audio)
         self._kept = {self.video.index, *(stream.index for stream in self.audio)}
@@ -74,6 +82,7 @@ class Clip:
                 first, every = min(first, end), max(every, end)
                 kept = max(kept, end) if packet.stream.index in self._kept else kept
             if packet.stream is self.video:
+                self._check_slices(packet)
                 for frame in packet.decode():
                     self._check(frame)
                     deep = frame.format.components[0].bits > 8
@@ -87,14 +96,28 @@ class Clip:
                     "Get a whole copy, or make one of what is there with: ffmpeg -i CLIP -c copy SHORTER",
                 )
 
+    def _check_slices(self, packet: Packet) -> None:
+        """Refuses a damaged FFV1 frame. One that is right proves that this clip has CRC; without them none is."""
+        if self.video.codec_context.name != "ffv1" or not packet.size:
+            return
+        if slices_are_whole(bytes(packet)):
+            self._has_crc = True
+        elif self._suspect is None:
+            self._suspect = float((packet.pts or 0) * (packet.time_base or 0))
+        if self._has_crc and self._suspect is not None:
+            raise self._damaged(self._suspect)
+
+    def _damaged(self, seconds: float | None) -> ImageError:
+        return ImageError(
+            f"{self.source} is damaged at {seconds or 0:.1f} s.",
+            "Get a whole copy, or patch what is broken with: ffmpeg -i CLIP -c:v ffv1 -c:a copy PATCHED.mkv",
+        )
+
     def _check(self, frame: VideoFrame) -> None:
         """Refuses a frame that could only be restored into something else than it was."""
         self._size = self._size or (frame.width, frame.height)
         if frame.is_corrupt:
-            raise ImageError(
-                f"{self.source} is damaged at {frame.time or 0:.1f} s.",
-                "Get a whole copy, or patch what is broken with: ffmpeg -i CLIP -c:v ffv1 -c:a copy PATCHED.mkv",
-            )
+            raise self._damaged(frame.time)
         if frame.interlaced_frame:  # a network takes both fields for one picture
             raise ImageError(
                 f"{self.source} is interlaced.",

@@ -10,9 +10,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from nafnet_deploy.errors import ImageError, UsageError
 from nafnet_deploy.manifest import ModelManifest
+from nafnet_deploy.runtime.ffv1 import slices_are_whole
 from nafnet_deploy.runtime.restorer import Restorer
 from nafnet_deploy.runtime.video import restore_clip
 from tests.runtime.clips import (
@@ -92,6 +95,57 @@ def test_a_clip_that_is_damaged_in_the_middle_is_refused(same: Restorer, tmp_pat
     with pytest.raises(ImageError, match="damaged at"):
         restore_clip(same, tmp_path / "a.mkv", tmp_path / "b.mkv")
     assert [p.name for p in tmp_path.iterdir()] == ["a.mkv"]
+
+
+def _lossless(path: Path, spoilt: int | None = None, **options: str) -> Path:
+    """A clip of five FFV1 frames, of which one has some bytes of its middle replaced."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("ffv1", rate=25, options=options)
+        video.height, video.width, video.pix_fmt = SIDE, SIDE, "yuv420p"
+        packets = []
+        for number in range(5):
+            packets += video.encode(av.VideoFrame.from_ndarray(picture(number, SIDE, SIDE), "rgb24"))
+        for number, packet in enumerate([*packets, *video.encode(None)]):
+            if number == spoilt:
+                content, stamp = bytearray(packet), packet.pts
+                content[len(content) // 2] ^= 0x55
+                packet = av.Packet(bytes(content))
+                packet.stream, packet.pts, packet.dts, packet.time_base = video, stamp, stamp, Fraction(1, 25)
+            out.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("spoilt", [0, 2, 4])
+@pytest.mark.parametrize("slices", ["4", "16"])
+def test_a_damaged_lossless_frame_is_found_by_its_crc(same: Restorer, tmp_path: Path, spoilt: int, slices: str) -> None:
+    """FFmpeg decodes it and marks it with nothing."""
+    source = _lossless(tmp_path / "a.mkv", spoilt, level="3", slices=slices)
+    with pytest.raises(ImageError, match=rf"damaged at {spoilt / 25:.1f} s"):
+        restore_clip(same, source, tmp_path / "b.mkv")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mkv"]
+
+
+@pytest.mark.parametrize("options", [{"level": "3"}, {"level": "3", "slicecrc": "0"}, {"level": "1"}])
+def test_a_whole_lossless_clip_is_restored_with_or_without_crc(
+    same: Restorer, tmp_path: Path, options: dict[str, str]
+) -> None:
+    assert restore_clip(same, _lossless(tmp_path / "a.mkv", **options), tmp_path / "b.mkv").frames == 5
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=400))
+@example(bytes(8))
+@example(bytes(400))
+def test_bytes_that_are_no_frame_are_not_whole(content: bytes) -> None:
+    assert not slices_are_whole(content)
+
+
+def test_a_clip_of_an_unknown_format_is_refused(same: Restorer, tmp_path: Path) -> None:
+    content = write(tmp_path / "a.mp4", sound=None).read_bytes()
+    assert content.count(b"avc1") >= 1
+    (tmp_path / "a.mp4").write_bytes(content.replace(b"avc1", b"zzzz"))
+    with pytest.raises(ImageError, match="in a format that cannot be decoded"):
+        restore_clip(same, tmp_path / "a.mp4", tmp_path / "b.mp4")
 
 
 def test_a_pipe_is_refused_without_waiting_for_it(same: Restorer, tmp_path: Path) -> None:
