@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from nafnet_deploy.benchmarks.statistics import TAILS, resample
 
 FRAME_MS = 16.7
 """One frame at 60 per second."""
@@ -14,17 +16,14 @@ FRAME_MS = 16.7
 
 @dataclasses.dataclass(frozen=True)
 class CostModel:
-    """time = a + b N, least squares over the medians."""
+    """time = a + b N, least squares over the medians of the rounds."""
 
     a_ms: float
     """What does not depend on N."""
     b_ms: float
     """What each iteration adds."""
-    error_ms: float | None = None
-    """Standard error of b, from how far the times lie off the line; None with two N, which always lie on it.
-
-    Not the difference that another run may show: a drift that bends with N moves the slope and stays on the line.
-    """
+    interval: tuple[float, float] | None = None
+    """Ends of the 95 % interval of `further` (bootstrap over the rounds, each with all its N); None with one round."""
 
     @property
     def further(self) -> float:
@@ -40,20 +39,27 @@ class CostModel:
     def words(self) -> str:
         """The model in one line."""
         n = self.largest_n()
-        off = "" if self.error_ms is None else f" (standard error {self.error_ms / (self.a_ms + self.b_ms):.1%})"
+        between = "" if self.interval is None else " (95 % interval {:.1%} to {:.1%})".format(*self.interval)
         return (
-            f"{self.a_ms:.1f} + {self.b_ms:.1f} N ms; a further iteration costs {self.further:.0%} of N = 1{off}; "
+            f"{self.a_ms:.1f} + {self.b_ms:.1f} N ms; a further iteration costs {self.further:.1%} of N = 1{between}; "
             f"the largest N under {FRAME_MS} ms: {'any' if n is None else n or 'none'}"
         )
 
 
-def fit_cost(median_ms: Mapping[int, float]) -> CostModel | None:
-    """Fits iteration count -> median time (ms); None with fewer than two different N."""
-    if len(median_ms) < 2:
+def fit_cost(rounds_ms: Mapping[int, Sequence[float]]) -> CostModel | None:
+    """Fits iteration count -> times (ms) in round order, as many at each; None with fewer than two different N.
+
+    The interval comes from drawing rounds and fitting again. A round is drawn with all its N, because its times saw
+    the same machine (`timing.grid_order`).
+    """
+    if len(rounds_ms) < 2:
         return None
-    n, times = np.array(list(median_ms), float), np.array(list(median_ms.values()))
-    b, a = np.polyfit(n, times, 1)
-    error = None
-    if len(n) > 2:
-        error = float(np.sqrt(np.sum((times - a - b * n) ** 2) / (len(n) - 2) / np.sum((n - n.mean()) ** 2)))
-    return CostModel(float(a), float(b), error)
+    n, times = np.array(list(rounds_ms), float), np.array(list(rounds_ms.values()))
+    b, a = np.polyfit(n, np.median(times, axis=1), 1)
+    rounds = times.shape[1]
+    if rounds < 2:
+        return CostModel(float(a), float(b))
+    drawn = np.median(times[:, resample(rounds)], axis=2)
+    slopes, ordinates = np.polyfit(n, drawn, 1)
+    low, high = np.quantile(slopes / (slopes + ordinates), TAILS)
+    return CostModel(float(a), float(b), (float(low), float(high)))

@@ -39,7 +39,7 @@ class BenchRecipe:
     scope: str = "forward"
     """What a turn includes: a key of `scopes.SCOPES`."""
     runs: int = 20
-    """Timed rounds per N."""
+    """Timed rounds; in each, every engine takes a turn at every N."""
     warmup: int = 3
     """Untimed rounds before them."""
     pause: float = 0.3

@@ -150,10 +150,10 @@ class BenchmarkReport:
 
     def costs(self) -> dict[str, CostModel]:
         """Label -> what an iteration costs; empty with fewer than two iteration counts."""
-        times: dict[str, dict[int, float]] = {}
+        times: dict[str, dict[int, tuple[float, ...]]] = {}
         for row in self.rows:
-            times.setdefault(row.label, {})[row.iteration] = row.time.median_ms
-        return {label: cost for label, medians in times.items() if (cost := fit_cost(medians)) is not None}
+            times.setdefault(row.label, {})[row.iteration] = row.rounds_ms
+        return {label: cost for label, rounds in times.items() if (cost := fit_cost(rounds)) is not None}
 
     def to_json(self) -> str:
         """The report as JSON text; `BenchmarkReport.from_json` reads it back equal."""

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +18,15 @@ from nafnet_deploy.benchmarks.precisions import arithmetic_of, coarsest, limits_
 from nafnet_deploy.benchmarks.report import BenchmarkReport, BenchmarkRow
 from nafnet_deploy.benchmarks.scopes import FORWARD, Turn, prepare
 from nafnet_deploy.benchmarks.statistics import frames_per_second, speed_ratio, summarize
-from nafnet_deploy.benchmarks.timing import time_interleaved, visits
+from nafnet_deploy.benchmarks.timing import grid_order, time_interleaved
 from nafnet_deploy.engines.base import DeviceTimes, Engine, device_times
 from nafnet_deploy.environment import read_environment
-from nafnet_deploy.errors import UsageError
+from nafnet_deploy.errors import EngineError, UsageError
 from nafnet_deploy.images.padding import round_up
 from nafnet_deploy.manifest import ModelManifest
 from nafnet_deploy.parity.compare import EngineFactory, Progress, compare_pictures
 from nafnet_deploy.parity.inputs import natural_batch
+from nafnet_deploy.runtime.memory import available_memory, resident_memory
 
 PAUSE = 0.3
 """Seconds of rest before each turn: without it ONNX Runtime on two cores measured 10 to 20 % slower behind PyTorch
@@ -49,7 +51,9 @@ def run_bench(
     rate: GemmRate | None = None,
     macs: Mapping[int, float] | None = None,
 ) -> BenchmarkReport:
-    """Measures one turn of a scope with every engine at every iteration, in the order of `timing.visits`.
+    """Measures one turn of a scope with every engine at every iteration, in the order of `timing.grid_order`.
+
+    All engines are open at all iterations at once, so that each round can hold them all.
 
     Args:
         engines: label -> factory that opens the engine for n iterations; the first is the baseline that the
@@ -57,8 +61,8 @@ def run_bench(
         model: name of the network, for the report.
         iterations: the n to time.
         shape: input shape [B, C, H, W] (pixels).
-        runs: timed rounds per iteration.
-        warmup: untimed rounds before them, at each visit of an iteration.
+        runs: timed rounds; in each, every engine takes a turn at every iteration.
+        warmup: untimed rounds before them.
         precision: of the graphs; the limits of agreement are those of it, or of a coarser arithmetic of the pair.
         threads: what the engines were told to use; recorded here, applied by their factories.
         on_progress: told (turns done, turns in all) after each.
@@ -71,7 +75,7 @@ def run_bench(
     Raises:
         UsageError: nothing to time.
         ConfigError: a precision without limits, or a scope that does not take the shape.
-        EngineError: an engine does not open or does not take the shape.
+        EngineError: an engine does not open or does not take the shape, or all of them do not fit into memory.
     """
     if not engines or not iterations or min(*iterations, 1) < 1:
         raise UsageError("there is nothing to time.", "Give at least one engine and iterations of 1 or more.")
@@ -79,22 +83,31 @@ def run_bench(
     multiple = 1 if manifest is None else manifest.size_multiple
     given = (*shape[:2], round_up(shape[2], multiple), round_up(shape[3], multiple))  # to the engine, end to end
     batch = natural_batch(shape if scope == FORWARD else given, seed=0)
-    bench = _Bench(precision, prepare(scope, shape, manifest), batch, warmup, pause, rate, macs or {})
+    turn_of = prepare(scope, shape, manifest)
     environment = read_environment(threads)
-    route = visits(iterations, runs)
-    count = _counter(sum(rounds + warmup for _, rounds in route) * len(engines), on_progress)
+    count = _counter((runs + warmup) * len(engines) * len(iterations), on_progress)
     before, meter = read_device(), NoiseMeter()
-    found: dict[tuple[int, str], _Measured] = {}
-    for n, rounds in route:
-        with ExitStack() as stack:
-            opened, load_ms = {}, {}
-            for label, factory in engines.items():
-                start = time.perf_counter_ns()
-                opened[label] = stack.enter_context(factory(n))
-                load_ms[label] = (time.perf_counter_ns() - start) / 1e6
-            for label, measured in bench.measure(opened, load_ms, rounds, count, meter).items():
-                earlier = found.get((n, label))
-                found[n, label] = measured if earlier is None else earlier.then(measured)
+    with ExitStack() as stack:
+        opened = _open(engines, iterations, turn_of, stack)
+        times = time_interleaved(
+            {key: ready.turn.timed for key, ready in opened.items()},
+            runs,
+            warmup,
+            count,
+            pause,
+            meter.read,
+            partial(grid_order, tuple(iterations), tuple(engines)),
+        )
+        found = {
+            key: _Measured(
+                ready,
+                # A clock too coarse to see a turn would divide by zero later.
+                tuple(max(ns, 1) / 1e6 for ns in times[key]),
+                device_times(ready.engine, {ready.engine.inputs[0].name: batch}, DEVICE_RUNS),
+            )
+            for key, ready in opened.items()
+        }
+    bench = _Bench(precision, len(batch), rate, macs or {})
     rows = [row for n in iterations for row in bench.rows({label: found[n, label] for label in engines}, n)]
     return BenchmarkReport(
         model=model,
@@ -114,89 +127,95 @@ def run_bench(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Measured:
-    """What one engine at one N did; how it was loaded and its picture are those of the first visit."""
+class _Ready:
+    """An engine at one N, after its first turn."""
 
-    engine: str
+    engine: Engine
+    turn: Turn
     picture: NDArray[np.float32]
-    times_ms: tuple[float, ...]
     load_ms: float
     first_ms: float
-    build_ms: float | None
-    device: DeviceTimes | None
 
-    def then(self, later: _Measured) -> _Measured:
-        """With the rounds of a later visit behind its own."""
-        return dataclasses.replace(self, times_ms=self.times_ms + later.times_ms)
+
+def _open(
+    engines: Mapping[str, EngineFactory], iterations: Sequence[int], turn_of: Callable[[Engine], Turn], stack: ExitStack
+) -> dict[tuple[int, str], _Ready]:
+    """Opens all engines at all iterations and lets each take its first turn.
+
+    Raises:
+        EngineError: the next iterations would not fit into memory; said before the system kills the process.
+    """
+    opened = {}
+    for place, n in enumerate(iterations):
+        resident, loaded = resident_memory(), {}
+        for label, factory in engines.items():
+            start = time.perf_counter_ns()
+            engine = stack.enter_context(factory(n))
+            loaded[label] = engine, (time.perf_counter_ns() - start) / 1e6
+        for label, (engine, load_ms) in loaded.items():
+            turn = turn_of(engine)
+            start = time.perf_counter_ns()
+            picture = turn.picture()
+            opened[n, label] = _Ready(engine, turn, picture, load_ms, (time.perf_counter_ns() - start) / 1e6)
+        left = len(iterations) - place - 1
+        # The first growth includes the libraries, which are loaded once: it says no more than what the next one takes.
+        needed = (resident_memory() - resident) * (left if place else min(left, 1))
+        free = available_memory()
+        if free is not None and needed > free:
+            raise EngineError(
+                f"{len(engines)} engines at {len(iterations)} iteration counts do not fit into memory together: about "
+                f"{needed / 2**30:.1f} GiB more are needed, {free / 2**30:.1f} GiB are free.",
+                "Time one N with --only, fewer with --iters, or fewer engines.",
+            )
+    return opened
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measured:
+    """What one engine at one N did."""
+
+    ready: _Ready
+    times_ms: tuple[float, ...]
+    device: DeviceTimes | None
 
 
 @dataclasses.dataclass(frozen=True)
 class _Bench:
     precision: str
-    turn_of: Callable[[Engine], Turn]
-    batch: NDArray[np.float32]
-    warmup: int
-    pause: float
+    batch: int
     rate: GemmRate | None
     macs: Mapping[int, float]
 
-    def measure(
-        self,
-        engines: Mapping[str, Engine],
-        load_ms: Mapping[str, float],
-        rounds: int,
-        on_turn: Callable[[], None],
-        meter: NoiseMeter,
-    ) -> dict[str, _Measured]:
-        turns = {label: self.turn_of(engine) for label, engine in engines.items()}
-        pictures, first_ms = {}, {}
-        for label, turn in turns.items():
-            start = time.perf_counter_ns()
-            pictures[label] = turn.picture()
-            first_ms[label] = (time.perf_counter_ns() - start) / 1e6
-        timed = {label: turn.timed for label, turn in turns.items()}
-        times = time_interleaved(timed, rounds, self.warmup, on_turn, self.pause, meter.read)
-        return {
-            label: _Measured(
-                engine=engine.name,
-                picture=pictures[label],
-                # A clock too coarse to see a turn would divide by zero later.
-                times_ms=tuple(max(ns, 1) / 1e6 for ns in times[label]),
-                load_ms=load_ms[label],
-                first_ms=first_ms[label],
-                build_ms=getattr(engine, "build_ms", None),
-                device=device_times(engine, {engine.inputs[0].name: self.batch}, DEVICE_RUNS),
-            )
-            for label, engine in engines.items()
-        }
-
     def rows(self, measured: Mapping[str, _Measured], iteration: int) -> list[BenchmarkRow]:
         baseline = next(iter(measured))
-        arithmetic = {label: arithmetic_of(found.engine, self.precision) for label, found in measured.items()}
+        reference = measured[baseline].ready.picture
+        arithmetic = {
+            label: arithmetic_of(found.ready.engine.name, self.precision) for label, found in measured.items()
+        }
         macs = self.macs.get(iteration)
         floor_ms = None if macs is None or self.rate is None else self.rate.floor_ms(macs)
         rows = []
         for label, found in measured.items():
             # The baseline is compared with itself: a reference that is not finite agrees with nobody.
             limits = coarsest(self.precision, arithmetic[baseline], arithmetic[label])
-            agreement = compare_pictures(measured[baseline].picture, found.picture, limits_of(limits))
+            agreement = compare_pictures(reference, found.ready.picture, limits_of(limits))
             comparable = label != baseline and agreement.passed
             summary = summarize(found.times_ms)
             rows.append(
                 BenchmarkRow(
                     iteration=iteration,
                     label=label,
-                    engine=found.engine,
+                    engine=found.ready.engine.name,
                     precision=arithmetic[label],
                     baseline=label == baseline,
                     agreement=agreement,
                     time=summary,
-                    fps=frames_per_second(summary.median_ms, len(self.batch)),
+                    fps=frames_per_second(summary.median_ms, self.batch),
                     speedup=speed_ratio(measured[baseline].times_ms, found.times_ms) if comparable else None,
                     rounds_ms=found.times_ms,
-                    load_ms=found.load_ms,
-                    first_ms=found.first_ms,
-                    build_ms=found.build_ms,
+                    load_ms=found.ready.load_ms,
+                    first_ms=found.ready.first_ms,
+                    build_ms=getattr(found.ready.engine, "build_ms", None),
                     device=found.device,
                     gmacs=None if macs is None else macs / 1e9,
                     floor_share=None if floor_ms is None else floor_ms / summary.median_ms,

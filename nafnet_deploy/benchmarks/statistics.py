@@ -7,11 +7,14 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 RESAMPLES = 2000
 """Bootstrap resamples behind each confidence interval."""
 CONFIDENCE = 0.95
-"""Share of repetitions whose interval holds the true median ratio, when rounds are independent."""
+"""Share of repetitions whose interval holds the true value, when rounds are independent."""
+TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+"""Quantiles at which an interval ends."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,10 +92,15 @@ def speed_ratio(baseline_ms: Sequence[float], engine_ms: Sequence[float]) -> Rat
     baseline, engine = np.asarray(baseline_ms), np.asarray(engine_ms)
     ratios = baseline / engine
     q1, median, q3 = np.quantile(ratios, (0.25, 0.5, 0.75))
-    # Seeded: the same times always give the same interval, so that a stored report can be computed again.
-    picks = np.random.default_rng(0).integers(0, len(ratios), (RESAMPLES, len(ratios)))
-    medians = np.median(ratios[picks], axis=1)
-    low, high = np.quantile(medians, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    low, high = np.quantile(np.median(ratios[resample(len(ratios))], axis=1), TAILS)
     return Ratio(
         float(np.median(baseline) / np.median(engine)), float(median), float(q1), float(q3), float(low), float(high)
     )
+
+
+def resample(rounds: int) -> NDArray[np.int64]:
+    """Which rounds are drawn, with replacement: [RESAMPLES, rounds].
+
+    Seeded: the same times always give the same interval, so that a stored report can be computed again.
+    """
+    return np.random.default_rng(0).integers(0, rounds, (RESAMPLES, rounds))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from nafnet_deploy.errors import UsageError
 
+Name = TypeVar("Name", bound=Hashable)
 
-def round_order(names: Sequence[str], round_number: int) -> tuple[str, ...]:
+
+def round_order(names: Sequence[Name], round_number: int) -> tuple[Name, ...]:
     """Who runs when in a round: the list turned by one place per round (A B, B A, A B, ...).
 
     Over as many rounds as there are names, each takes every place once, so a machine that speeds up or slows
@@ -19,25 +22,23 @@ def round_order(names: Sequence[str], round_number: int) -> tuple[str, ...]:
     return (*names[turn:], *names[:turn])
 
 
-def visits(iterations: Sequence[int], runs: int) -> list[tuple[int, int]]:
-    """Which N is timed when, and for how many rounds: half of them up the list of N, the other half down again.
+def grid_order(steps: Sequence[int], labels: Sequence[str], round_number: int) -> tuple[tuple[int, str], ...]:
+    """The same for engines at several N: all engines at one N next to each other, then all at the next.
 
-    Every N then has the same mean place in time: a machine that slows down steadily adds the same to each, and
-    nothing to the cost of an iteration. The last is where the way turns, and visited once.
+    One round holds every N, so what the machine does from round to round adds nothing to the cost of an iteration.
     """
-    *lower, last = iterations
-    up, down = runs - runs // 2, runs // 2
-    return [*((n, up) for n in lower), (last, runs), *((n, down) for n in reversed(lower) if down)]
+    return tuple((n, label) for n in round_order(steps, round_number) for label in round_order(labels, round_number))
 
 
 def time_interleaved(
-    callables: Mapping[str, Callable[[], object]],
+    callables: Mapping[Name, Callable[[], object]],
     runs: int,
     warmup: int,
     on_turn: Callable[[], None] | None = None,
     pause: float = 0.0,
     on_round: Callable[[], None] | None = None,
-) -> dict[str, tuple[int, ...]]:
+    order: Callable[[int], Sequence[Name]] | None = None,
+) -> dict[Name, tuple[int, ...]]:
     """Runs every callable once per round and measures each turn.
 
     Args:
@@ -48,6 +49,7 @@ def time_interleaved(
         pause: seconds of rest before each turn when several take turns. The threads of the one before (OpenMP's,
             ONNX Runtime's) go on spinning for a while after its work is done, on the cores that the next one needs.
         on_round: called before each timed round, outside the measured time.
+        order: number of a round -> the names in their order; `round_order` unless told.
 
     Returns:
         Per name the nanoseconds of its turns, in round order. The garbage collector is off meanwhile.
@@ -61,7 +63,7 @@ def time_interleaved(
             "Use --runs 1 or more, --warmup and --pause 0 or more, and at least one engine.",
         )
     names = tuple(callables)
-    times: dict[str, list[int]] = {name: [] for name in names}
+    times: dict[Name, list[int]] = {name: [] for name in names}
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -69,7 +71,7 @@ def time_interleaved(
         for number in range(-warmup, runs):
             if on_round is not None and number >= 0:
                 on_round()
-            for name in round_order(names, number):
+            for name in round_order(names, number) if order is None else order(number):
                 call = callables[name]
                 if len(names) > 1 or on_round is not None:
                     time.sleep(pause)

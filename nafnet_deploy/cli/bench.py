@@ -51,7 +51,7 @@ def bench(
         "(default: forward)",
     ),
     runs: int | None = typer.Option(
-        None, help="Timed rounds per N; in each round every engine takes a turn. (default: 20)"
+        None, help="Timed rounds; in each, every engine takes a turn at every N. (default: 20)"
     ),
     warmup: int | None = typer.Option(None, help="Untimed rounds before them. (default: 3)"),
     pause: float | None = typer.Option(

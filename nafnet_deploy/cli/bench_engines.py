@@ -119,8 +119,9 @@ class Subject:
 
         channels = self.bundle.manifest.model.planes
         if name == "pytorch-compile":
-            torch._dynamo.reset()  # else the second N would count as a new shape of the first
-            compiled = torch.compile(forward)
+            # Each N is a specialisation of the same code; beyond the limit PyTorch would silently run it eagerly.
+            torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * iterations)
+            compiled = torch.compile(forward, dynamic=False)
 
             def checked(x: torch.Tensor) -> torch.Tensor:
                 try:

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from nafnet_deploy.benchmarks import run
 from nafnet_deploy.benchmarks.claimed import claimed_table
 from nafnet_deploy.benchmarks.report import BenchmarkReport
 from nafnet_deploy.benchmarks.run import run_bench
 from nafnet_deploy.benchmarks.statistics import frames_per_second, speed_ratio, summarize
-from nafnet_deploy.errors import ConfigError, UsageError
+from nafnet_deploy.errors import ConfigError, EngineError, UsageError
 from nafnet_deploy.parity.compare import EngineFactory
 from tests import toy
 
@@ -152,10 +153,37 @@ def test_engines_are_closed_and_progress_reaches_the_end() -> None:
         on_progress=lambda *step: told.append(step),
     )
     assert all(engine.closed for engine in opened)
-    first_and_warmup = 1 + 1
-    assert [engine.runs - first_and_warmup for engine in opened] == [2, 2, 3, 3, 1, 1]  # N = 1, 2 and 1 again
-    assert [done for done, _ in told] == list(range(1, 19))
-    assert {total for _, total in told} == {18}
+    assert [(engine.iterations, engine.runs) for engine in opened] == [(n, 1 + 1 + 3) for n in (1, 1, 2, 2)]
+    assert [done for done, _ in told] == list(range(1, 17))
+    assert {total for _, total in told} == {16}
+
+
+def test_engines_that_do_not_fit_into_memory_together_are_refused_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    megabytes = 40
+    opened: list[toy.ToyEngine] = []
+
+    def open_at(n: int) -> toy.ToyEngine:
+        held = np.ones((megabytes, 10**6), np.uint8)
+        opened.append(toy.ToyEngine(lambda x, n: toy.network(x, n) + np.float32(0 * held[0, 0]), n))
+        return opened[-1]
+
+    def free(amount: int) -> None:
+        monkeypatch.setattr(run, "available_memory", lambda: amount * 10**6)
+
+    def bench_at(*iterations: int) -> BenchmarkReport:
+        return run_bench({"a": open_at, "b": open_at}, "toy", iterations, (1, 3, 8, 8), runs=1, warmup=0, pause=0)
+
+    free(5 * megabytes)  # enough for the two of the next N, too little for those of the four that are left after it
+    with pytest.raises(EngineError, match=r"do not fit into memory together.*GiB are free") as refused:
+        bench_at(1, 2, 3, 4, 5, 6)
+    assert "--only" in refused.value.mend
+    assert [engine.iterations for engine in opened] == [1, 1, 2, 2]
+    assert all(engine.closed for engine in opened)
+    assert bench_at(1, 2, 3, 4)
+    free(megabytes)  # not even the next
+    with pytest.raises(EngineError, match="do not fit"):
+        bench_at(1, 2)
+    assert bench_at(6)
 
 
 def test_json_comes_back_equal(report: BenchmarkReport) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from nafnet_deploy.benchmarks.cost import fit_cost
@@ -13,35 +14,48 @@ from nafnet_deploy.errors import EngineError
 
 
 def test_a_straight_line_is_found_and_answers_the_budget() -> None:
-    cost = fit_cost({n: 5.0 + 3.0 * n for n in (1, 2, 3, 5)})
+    cost = fit_cost({n: [5.0 + 3.0 * n] * 4 for n in (1, 2, 3, 5)})
     assert cost is not None
     assert (cost.a_ms, cost.b_ms) == (pytest.approx(5.0), pytest.approx(3.0))
     assert cost.further == pytest.approx(3 / 8)
+    assert cost.interval == pytest.approx((3 / 8, 3 / 8))
     assert [cost.largest_n(ms) for ms in (7.9, 8.1, 16.7)] == [0, 1, 3]
-    assert "the largest N under 16.7 ms: 3" in cost.words()
+    assert "37.5% of N = 1 (95 % interval 37.5% to 37.5%); the largest N under 16.7 ms: 3" in cost.words()
 
 
 def test_one_iteration_count_gives_no_line() -> None:
-    assert fit_cost({3: 10.0}) is None
+    assert fit_cost({3: [10.0, 11.0]}) is None
 
 
-def test_times_off_the_line_give_the_slope_a_standard_error() -> None:
-    """Against the closed form: y = 1, 3, 2 over x = 1, 2, 3 has slope 1/2 and standard error sqrt(3)/2."""
-    cost = fit_cost({1: 1.0, 2: 3.0, 3: 2.0})
+def test_one_round_says_nothing_of_the_uncertainty() -> None:
+    cost = fit_cost({1: [10.0], 3: [14.0]})
     assert cost is not None
-    assert (cost.b_ms, cost.error_ms) == (pytest.approx(0.5), pytest.approx(3**0.5 / 2))
-    assert f"(standard error {3**0.5 / 2 / 1.5:.1%})" in cost.words()
+    assert cost.interval is None
+    assert "interval" not in cost.words()
 
 
-def test_two_iteration_counts_say_nothing_of_the_error() -> None:
-    cost = fit_cost({1: 10.0, 3: 14.0})
+def _measured(rng: np.random.Generator, noise: float, rounds: int = 20) -> tuple[float, float, float]:
+    """The cost of an iteration (truly 10 %) and its interval, where the machine swings from round to round."""
+    swings = rng.lognormal(0.0, 0.3, rounds)
+    times = {n: (90.0 + 10.0 * n) * swings * rng.lognormal(0.0, noise, rounds) for n in range(1, 6)}
+    cost = fit_cost({n: row.tolist() for n, row in times.items()})
     assert cost is not None
-    assert cost.error_ms is None
-    assert "standard error" not in cost.words()
+    assert cost.interval is not None
+    return cost.further, *cost.interval
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.1])
+def test_the_cost_of_an_iteration_measured_twice_agrees_within_its_stated_uncertainty(noise: float) -> None:
+    rng = np.random.default_rng(0)
+    pairs = [(_measured(rng, noise), _measured(rng, noise)) for _ in range(60)]
+    apart = [abs(a - b) <= np.hypot((a_high - a_low) / 2, (b_high - b_low) / 2)
+             for (a, a_low, a_high), (b, b_low, b_high) in pairs]  # fmt: skip
+    assert sum(apart) >= 0.9 * len(pairs)
+    assert sum(low <= 0.1 <= high for (_, low, high), _ in pairs) >= 0.85 * len(pairs)
 
 
 def test_iterations_that_cost_nothing_have_no_largest() -> None:
-    cost = fit_cost({1: 10.0, 2: 10.0})
+    cost = fit_cost({1: [10.0], 2: [10.0]})
     assert cost is not None
     assert cost.largest_n() is None
     assert cost.words().endswith("any")

@@ -57,12 +57,12 @@ def test_onnxruntimes_product_is_a_product() -> None:
 
 
 def test_the_line_through_the_times() -> None:
-    model = fit_cost({1: 22.0, 2: 25.0, 3: 28.0})
+    model = fit_cost({1: [22.0], 2: [25.0], 3: [28.0]})
     assert model is not None
     assert (model.a_ms, model.b_ms) == pytest.approx((19.0, 3.0))
     assert model.further == pytest.approx(3 / 22)
     assert "the largest N under 16.7 ms: none" in model.words()
-    assert fit_cost({1: 22.0}) is None
+    assert fit_cost({1: [22.0]}) is None
 
 
 def test_the_largest_n() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nafnet_deploy.benchmarks.statistics import Ratio, frames_per_second, speed_ratio, summarize
-from nafnet_deploy.benchmarks.timing import round_order, time_interleaved, visits
+from nafnet_deploy.benchmarks.timing import grid_order, round_order, time_interleaved
 from nafnet_deploy.errors import UsageError
 
 
@@ -27,21 +27,25 @@ def test_two_engines_take_turns_at_going_first() -> None:
     assert {name: len(values) for name, values in times.items()} == {"A": 4, "B": 4}
 
 
-@pytest.mark.parametrize("steps", [(1, 2), (1, 2, 3, 4, 5), (2, 3, 5, 8)])
-def test_every_iteration_has_the_same_mean_place_in_time(steps: tuple[int, ...]) -> None:
-    """So that a steady drift adds the same to each, and nothing to the slope over N."""
-    rounds = [n for n, count in visits(steps, 10) for _ in range(count)]
-    places = {n: [place for place, m in enumerate(rounds) if m == n] for n in steps}
-    assert {len(found) for found in places.values()} == {10}
-    assert len({sum(found) / len(found) for found in places.values()}) == 1
+@pytest.mark.parametrize("steps", [(3,), (1, 2), (1, 2, 3, 4, 5), (2, 3, 5, 8)])
+@pytest.mark.parametrize("labels", ["A", "AB", "ABC"])
+def test_every_round_holds_every_engine_at_every_iteration_and_none_has_a_better_place(
+    steps: tuple[int, ...], labels: str
+) -> None:
+    rounds = [grid_order(steps, labels, number) for number in range(len(steps) * len(labels))]
+    keys = sorted((n, label) for n in steps for label in labels)
+    assert all(sorted(order) == keys for order in rounds)
+    assert len({sum(order.index(key) for order in rounds) for key in keys}) == 1
+    for order in rounds:  # engines that are compared are neighbours in time
+        assert [n for n, _ in order[:: len(labels)] for _ in labels] == [n for n, _ in order]
 
 
-@pytest.mark.parametrize(
-    ("steps", "runs", "expected"),
-    [((3,), 7, [(3, 7)]), ((1, 2), 1, [(1, 1), (2, 1)]), ((1, 2, 4), 3, [(1, 2), (2, 2), (4, 3), (2, 1), (1, 1)])],
-)
-def test_all_rounds_are_taken(steps: tuple[int, ...], runs: int, expected: list[tuple[int, int]]) -> None:
-    assert visits(steps, runs) == expected
+def test_an_order_of_our_own_is_followed() -> None:
+    calls: list[str] = []
+    work = {name: lambda name=name: calls.append(name) for name in "AB"}  # type: ignore[misc]
+    times = time_interleaved(work, runs=2, warmup=1, order=lambda number: "BA" if number == 0 else "AB")
+    assert "".join(calls) == "ABBAAB"
+    assert {name: len(values) for name, values in times.items()} == {"A": 2, "B": 2}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

@@ -30,6 +30,20 @@ def test_every_peer_takes_part_and_agrees(command: Command, tiny: Path) -> None:
     assert {profile.label for profile in report.profiles} == {"ONNX Runtime", "ONNX Runtime naive"}
 
 
+@pytest.mark.slow
+def test_torch_compile_compiles_every_iteration(command: Command, tiny: Path) -> None:
+    import torch
+    from torch._dynamo.utils import counters
+
+    torch._dynamo.reset()  # else what another test compiled would serve here
+    counters.clear()
+    done = command("bench", tiny.with_suffix(".safetensors"), *QUICK, "--iters", "3", "--engine", "pytorch-compile",
+                   "--no-memory", "--json")  # fmt: skip
+    assert done.code == 0, done.err
+    assert counters["stats"]["unique_graphs"] == 3
+    assert not counters["unimplemented"]
+
+
 def test_both_forms_of_export_are_timed_and_one_is_recommended(command: Command, tiny: Path) -> None:
     done = command("bench", tiny.with_suffix(".safetensors"), *QUICK, "--iters", "2", "--engine", "onnxruntime",
                    "--engine", "onnxruntime-split", "--json")  # fmt: skip
