@@ -36,6 +36,16 @@ class CostModel:
             return None
         return max(math.floor((budget_ms - self.a_ms) / self.b_ms), 0)
 
+    def agrees(self, other: CostModel) -> bool:
+        """Whether two measurements of `further` differ by no more than their intervals explain together.
+
+        The half widths add as squares. False where one has no interval.
+        """
+        if self.interval is None or other.interval is None:
+            return False
+        halves = ((high - low) / 2 for low, high in (self.interval, other.interval))
+        return abs(self.further - other.further) <= math.hypot(*halves)
+
     def words(self) -> str:
         """The model in one line."""
         n = self.largest_n()

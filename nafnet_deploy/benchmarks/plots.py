@@ -53,7 +53,9 @@ def plot_cost(reports: Sequence[BenchmarkReport], psnr: Mapping[str, Sequence[fl
     if known:
         axes[0].set(xlabel="median time (ms)", ylabel="PSNR (dB)", title="Quality against time, by N")
     axes[-1].axhline(FRAME_MS, color="grey", linestyle=":", label=f"{FRAME_MS} ms")
-    axes[-1].set(xlabel="iterations N", ylabel="median time (ms)", title="Time against N", ylim=(0, None))
+    axes[-1].set(xlabel="iterations N", ylabel="median time (ms)", title="Time against N")
+    axes[-1].set_ylim(0, 1.35 * axes[-1].get_ylim()[1])  # room for the legend: the lines rise to the right
+    axes[-1].legend(fontsize="small", loc="upper left")
     axes[-1].xaxis.get_major_locator().set_params(integer=True)
     first = reports[0]
     verdicts = ", ".join(dict.fromkeys(report.verdict for report in reports))
@@ -117,7 +119,7 @@ def _save(figure: Any, axes: Sequence[Any], path: Path, caption: str) -> None:
                 side.set_major_locator(LogLocator(subs=(1, 2, 5)))
                 side.set_major_formatter("{x:g}")
                 side.set_minor_formatter(NullFormatter())
-        if axis.get_legend_handles_labels()[0]:
+        if axis.get_legend() is None and axis.get_legend_handles_labels()[0]:
             axis.legend(fontsize="small")
     figure.supxlabel(caption, fontsize="small")
     scratch = path.with_name(f".{path.name}.part{path.suffix}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import runpy
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from nafnet_deploy.benchmarks.report import BenchmarkReport
 from nafnet_deploy.config import ARCHITECTURES, ATTENTIONS, GATES, ModelConfig
+from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.models.registry import build, count_parameters
 from nafnet_deploy.released import find_bundle, released_models
 
@@ -71,3 +74,29 @@ def test_tiles_were_compared_with_the_whole_picture_with_local_means_and_without
         for rows in windows.values():
             for row in rows:
                 assert all(math.isfinite(row[f"agreement_{side}"]) for side in report["tiles"])
+
+
+def test_a_suite_run_twice_agrees_within_its_stated_uncertainty() -> None:
+    pairs = runpy.run_path(str(ROOT / "twice.py"))["pairs"]
+    names = ("bench-medium-iterations.json", "bench-medium-iterations-again.json")
+    first, second = (BenchmarkReport.from_json((ROOT / "results" / n).read_text(encoding="utf-8"), n) for n in names)
+    assert first.rows[0].rounds_ms != second.rows[0].rounds_ms
+    found = pairs(first, second)
+    assert len(found) == 5 * 3 + 4
+    assert sum(agree for *_, agree in found) >= 0.9 * len(found)
+    with pytest.raises(ConfigError, match="different benchmarks"):
+        pairs(first, dataclasses.replace(second, shape=(1, 3, 64, 64)))
+
+
+def test_a_suite_whose_rows_swap_places_does_not_agree() -> None:
+    pairs = runpy.run_path(str(ROOT / "twice.py"))["pairs"]
+    name = "bench-medium-iterations.json"
+    report = BenchmarkReport.from_json((ROOT / "results" / name).read_text(encoding="utf-8"), name)
+    slow = [row.speedup for row in report.rows if row.label == "ONNX Runtime"]
+    rows = iter(slow)
+    swapped = tuple(
+        dataclasses.replace(row, speedup=next(rows)) if row.label == "OpenVINO" else row for row in report.rows
+    )
+    found = {name: agree for name, *_, agree in pairs(report, dataclasses.replace(report, rows=swapped))}
+    assert not any(agree for name, agree in found.items() if name.startswith("N =") and name.endswith(" OpenVINO"))
+    assert all(agree for name, agree in found.items() if name.endswith("ONNX Runtime"))
