@@ -45,9 +45,16 @@ def pairs(first: BenchmarkReport, second: BenchmarkReport) -> Pairs:
     return found
 
 
-def main(first: Path, second: Path) -> None:
+def main(
+    first: Path = typer.Argument(exists=True, dir_okay=False),
+    second: Path = typer.Argument(exists=True, dir_okay=False),
+) -> None:
     """Print both values of everything, and how many agree."""
-    found = pairs(*(BenchmarkReport.from_json(p.read_text(encoding="utf-8"), p.name) for p in (first, second)))
+    try:
+        found = pairs(*(BenchmarkReport.from_json(p.read_text(encoding="utf-8"), p.name) for p in (first, second)))
+    except ConfigError as error:
+        say(str(error))
+        raise typer.Exit(error.exit_code) from error
     table = Table("", "first run", "second run", "agree")
     for name, one, other, agree in found:
         table.add_row(name, one, other, "yes" if agree else "no")
