@@ -19,7 +19,7 @@ from nafnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from nafnet_deploy.engines.torch import TorchEngine
 from nafnet_deploy.errors import ConfigError
 from nafnet_deploy.export import calibration, graph
-from nafnet_deploy.export.contract import Half, free_sizes, scaled, write_contract
+from nafnet_deploy.export.contract import Half, scaled, write_contract
 from nafnet_deploy.export.fold import fold
 from nafnet_deploy.export.places import draft_folder, target_path
 from nafnet_deploy.export.precision import agreement, plan_half, round_weights, to_half
@@ -94,10 +94,9 @@ def export_bundle(
                 made = to_onnx(stepped, stepped.taps, *traced, recipe.opset)
             else:
                 made = unroll(module, config, iterations, *traced, recipe.opset)
-            model = _graph(made, checkpoint.name, scaled(shape, config.scale))
+            model = _graph(made, checkpoint.name, scaled(shape, config.scale), 8 * config.size_multiple)
             if recipe.mode == "split":
-                sizes = free_sizes(config, 32 * config.size_multiple)
-                return model, _write_parts(split_graph(model, shape, sizes), draft)
+                return model, _write_parts(split_graph(model, shape[0]), draft)
             onnx.save(model, draft)
             return model, {}
 
@@ -192,9 +191,10 @@ def _write_parts(parts: Mapping[str, onnx.ModelProto], draft: Path) -> dict[str,
     }
 
 
-def _graph(model: onnx.ModelProto, name: str, shape: tuple[int | str, ...]) -> onnx.ModelProto:
+def _graph(model: onnx.ModelProto, name: str, shape: tuple[int | str, ...], side: int) -> onnx.ModelProto:
     graph.pool_globally(model)
     graph.finish(model, name, shape, [OUTPUT])
+    graph.name_sizes(model, side)
     graph.check(model)
     return model
 

@@ -12,8 +12,7 @@ step changed in the state, one float32 per picture: all that a stopping rule nee
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import onnx
@@ -104,15 +103,12 @@ class _Cut:
         return {name for node in self.nodes for name in node.output}
 
 
-def split_graph(
-    model: onnx.ModelProto, shape: Sequence[int | str], sizes: Mapping[str, int]
-) -> dict[str, onnx.ModelProto]:
+def split_graph(model: onnx.ModelProto, batch: int | str) -> dict[str, onnx.ModelProto]:
     """Cuts the graph of a `Stepped` network in three.
 
     Args:
-        model: the graph; its values carry the names of `Stepped.taps`.
-        shape: [B, C, H, W] of the input; words are free dimensions.
-        sizes: values for the free dimensions, by name, at which types and ratios of inner values are read.
+        model: the graph, with the sizes of its values (`graph.name_sizes`), which carry the names of `Stepped.taps`.
+        batch: B of the input; a word is a free dimension.
 
     Returns:
         The graphs of `head`, `step` and `tail`.
@@ -120,7 +116,7 @@ def split_graph(
     Raises:
         ExportError: the graph does not fall into three parts there, or a part breaks the standard.
     """
-    values = _values(model, shape, sizes)
+    values = {v.name: v for v in (*model.graph.input, *model.graph.output, *model.graph.value_info)}
     weights = {w.name for w in model.graph.initializer}
     context = sorted(name for node in model.graph.node for name in node.output if name.startswith(CONTEXT))
     entry = {FEATURES, *context}
@@ -140,7 +136,7 @@ def split_graph(
         STEP: _part(model, STEP, step, [FEATURES, *context, STATE], [SECOND_STATE], values, {SECOND_STATE: STATE_NEXT}),
         TAIL: _part(model, TAIL, tail, list(tail.reads), [OUTPUT], values, {**names, SECOND_STATE: STATE}),
     }
-    _measure_change(parts[STEP], shape[0])
+    _measure_change(parts[STEP], batch)
     for part in parts.values():
         graph.check(part)
     return parts
@@ -186,35 +182,14 @@ def _part(
     part.graph.initializer.extend(w for w in model.graph.initializer if w.name in used)
     part.graph.input.extend(values[n] for n in inputs)
     part.graph.output.extend(values[n] for n in outputs)
-    for value in (*part.graph.input, *part.graph.output):
+    inner = {n for node in cut.nodes for n in node.output} - set(outputs)
+    part.graph.value_info.extend(v for v in model.graph.value_info if v.name in inner)
+    for value in (*part.graph.input, *part.graph.output, *part.graph.value_info):
         value.name = names.get(value.name, value.name)
     for node in part.graph.node:
         node.input[:] = [names.get(n, n) for n in node.input]
         node.output[:] = [names.get(n, n) for n in node.output]
     return part
-
-
-def _values(
-    model: onnx.ModelProto, shape: Sequence[int | str], sizes: Mapping[str, int]
-) -> dict[str, onnx.ValueInfoProto]:
-    """Type and shape of every value; free heights and widths of inner ones are written as `height/4`."""
-    inferred = graph.inferred(model, sizes)
-    known = {}
-    for value in (*inferred.input, *inferred.output, *inferred.value_info):
-        tensor = value.type.tensor_type
-        dims: list[int | str] = [d.dim_value for d in tensor.shape.dim]
-        if len(dims) == 4:
-            for axis in (0, 2, 3):
-                if isinstance(free := shape[axis], str):
-                    dims[axis] = _scaled(free, Fraction(int(dims[axis]), sizes[free]))
-            known[value.name] = helper.make_tensor_value_info(value.name, tensor.elem_type, dims)
-    return known
-
-
-def _scaled(name: str, ratio: Fraction) -> str:
-    up = f"*{ratio.numerator}" if ratio.numerator != 1 else ""
-    down = f"/{ratio.denominator}" if ratio.denominator != 1 else ""
-    return name + up + down
 
 
 def _measure_change(step: onnx.ModelProto, batch: int | str) -> None:
