@@ -94,7 +94,10 @@ def export_bundle(
                 made = to_onnx(stepped, stepped.taps, *traced, recipe.opset)
             else:
                 made = unroll(module, config, iterations, *traced, recipe.opset)
-            model = _graph(made, checkpoint.name, scaled(shape, config.scale), 8 * config.size_multiple)
+            model = _graph(made, checkpoint.name, scaled(shape, config.scale))
+            if not recipe.tlc or recipe.size() is not None:  # else a window covers small pictures and not large ones
+                graph.name_sizes(model, 8 * config.size_multiple)
+            graph.check(model)
             if recipe.mode == "split":
                 return model, _write_parts(split_graph(model, shape[0]), draft)
             onnx.save(model, draft)
@@ -191,11 +194,9 @@ def _write_parts(parts: Mapping[str, onnx.ModelProto], draft: Path) -> dict[str,
     }
 
 
-def _graph(model: onnx.ModelProto, name: str, shape: tuple[int | str, ...], side: int) -> onnx.ModelProto:
+def _graph(model: onnx.ModelProto, name: str, shape: tuple[int | str, ...]) -> onnx.ModelProto:
     graph.pool_globally(model)
     graph.finish(model, name, shape, [OUTPUT])
-    graph.name_sizes(model, side)
-    graph.check(model)
     return model
 
 

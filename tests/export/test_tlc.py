@@ -46,6 +46,18 @@ def test_one_graph_is_right_at_every_size(free: Bundle, size: tuple[int, int]) -
     assert (np.abs(found - everywhere).max() > 1e-5) == (max(size) > WINDOW)
 
 
+def test_a_graph_for_any_size_says_nothing_of_the_sizes_that_its_window_bounds(tmp_path: Path, free: Bundle) -> None:
+    assert not onnx.load(free.graph).graph.value_info
+    fixed = quick_export(checkpoint(), ExportRecipe(tlc=WINDOW, imgsz="64", batch=1, output=str(tmp_path)))
+    assert onnx.load(fixed.graph).graph.value_info
+    # beyond any size at which the export works sizes out
+    wide = quick_export(checkpoint(), ExportRecipe(tlc=192, output=str(tmp_path)))
+    x = natural_batch((1, 3, 16, 256), 0)
+    (expected,) = reference(localise(checkpoint().network(), PLAIN, 192))(x, 1)
+    with open_engine("onnxruntime", wide, 1) as engine:
+        assert np.abs(restore_batch(engine, x) - expected).max() < 1e-5
+
+
 def test_a_stereo_network_takes_them_too(tmp_path: Path) -> None:
     pair = Checkpoint(stir(seeded(STEREO)).state_dict(), STEREO, "pair", "", {"source": "test"})
     compute = reference(localise(pair.network(), STEREO, WINDOW))
