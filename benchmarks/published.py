@@ -2,6 +2,7 @@
 
     python -m benchmarks.published                              # nafnet-gopro-w32, 17.1 M parameters, at 256x256
     python -m benchmarks.published -o benchmarks/results/bench-published-nafnet.json
+    python -m benchmarks.published --model nafnet-sidd-w32 -o benchmarks/results/bench-published-nafnet-sidd-w32.json
 
 The published code is that of the package spandrel (`make venv` installs it); both networks have the same weights. Its
 LayerNorm is written out as means and powers, where our PyTorch network calls PyTorch's own: so this is what a user of
@@ -16,8 +17,9 @@ from tempfile import TemporaryDirectory
 
 from nafnet_deploy.benchmarks.floor import count_macs
 from nafnet_deploy.benchmarks.run import run_bench
+from nafnet_deploy.benchmarks.tables import against
 from nafnet_deploy.checkpoints.catalogue import random_model
-from nafnet_deploy.cli.bench_extras import measure_floor
+from nafnet_deploy.cli.bench_extras import fastest_gemm
 from nafnet_deploy.cli.console import say
 from nafnet_deploy.engines.onnxruntime import OnnxRuntimeEngine
 from nafnet_deploy.engines.registry import open_engine
@@ -57,10 +59,11 @@ def main() -> None:
             (1,),
             shape,
             options.runs,
-            rate=measure_floor(None),
+            gemm=fastest_gemm(None),
             macs={1: count_macs(bundle.graph, shape)},
         )
     say(report.headline(1))
+    say(against(report, "published code, naive export on ONNX Runtime", ["ONNX Runtime", "OpenVINO"]))
     if options.out is not None:
         options.out.write_text(report.to_json() + "\n", encoding="utf-8")
 

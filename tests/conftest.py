@@ -31,7 +31,7 @@ def quick_benchmarks() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nafnet_deploy.benchmarks.noise.REST", 0)
-        patch.setattr(floor, "measure_rate", functools.partial(floor.measure_rate, side=128))
+        patch.setattr(floor, "fastest_product", functools.partial(floor.fastest_product, side=128))
         yield
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +24,57 @@ Product = Callable[[NDArray[np.float32], NDArray[np.float32]], object]
 
 
 @dataclasses.dataclass(frozen=True)
+class Gemm:
+    """A large float32 matrix product of the library that multiplies fastest on this machine."""
+
+    backend: str
+    """Whose product it is."""
+    side: int
+    """Both matrices are side x side."""
+    cores: float
+    """Processor time over wall time of its fastest turn: how many cores it kept busy."""
+    run: Callable[[], object]
+    """Multiplies once."""
+
+    def rate(self, rounds_ms: Mapping[int, Sequence[float]]) -> GemmRate:
+        """What turns of it between engines say: its times (ms) by the N of its neighbours, in round order."""
+        median = float(np.median([ms for times in rounds_ms.values() for ms in times]))
+        rounds = {str(n): tuple(times) for n, times in rounds_ms.items()}
+        return GemmRate(self.backend, self.side, 2 * self.side**3 / median / 1e6, self.cores, rounds)
+
+
+@dataclasses.dataclass(frozen=True)
 class GemmRate:
-    """The fastest float32 matrix product that was found on this machine in this run."""
+    """How fast such a product was between the engines of a benchmark."""
 
     backend: str
     """Whose product it was."""
     side: int
     """Both matrices are side x side."""
     gflops: float
-    """2 x side^3 operations over the fastest time (10^9 per second)."""
+    """2 x side^3 operations over the median time (10^9 per second)."""
     cores: float
-    """Processor time over wall time: how many cores it kept busy."""
+    """How many cores it kept busy."""
+    rounds_ms: dict[str, tuple[float, ...]]
+    """By iteration n: its times next to the engines at that n, in round order (ms)."""
 
-    def floor_ms(self, macs: float) -> float:
-        """Time of `macs` multiply-adds, two operations each, at this rate (ms)."""
-        return 2 * macs / self.gflops / 1e6
+    def share(self, iteration: int, macs: float, times_ms: Sequence[float]) -> float:
+        """Time of `macs` multiply-adds in the product over the time of an engine, both of one round; the median.
+
+        Of one round, because a machine that others use is as fast as it was at its best only now and then: against
+        the best moment of the product, an engine would be charged with what others took while it ran.
+
+        Args:
+            iteration: the engine's n.
+            macs: multiply-adds of the network at that n.
+            times_ms: the engine's times, in round order (ms).
+        """
+        ratios = np.asarray(self.rounds_ms[str(iteration)]) / np.asarray(times_ms)
+        return float(np.median(ratios)) * macs / self.side**3
 
 
-def measure_rate(products: Mapping[str, Product], side: int = SIDE, repeats: int = REPEATS) -> GemmRate:
-    """Times each library's product and returns the fastest one.
+def fastest_product(products: Mapping[str, Product], side: int = SIDE, repeats: int = REPEATS) -> Gemm:
+    """Times each library's product a few times and returns the one with the fastest turn.
 
     Args:
         products: by library; one at least.
@@ -50,21 +83,23 @@ def measure_rate(products: Mapping[str, Product], side: int = SIDE, repeats: int
     """
     rng = np.random.default_rng(0)
     a, b = (rng.random((side, side), dtype=np.float32) for _ in range(2))
-    found = [_rate(name, product, a, b, repeats) for name, product in products.items()]
-    return max(found, key=lambda rate: rate.gflops)
+    found = {name: _fastest_turn(partial(product, a, b), repeats) for name, product in products.items()}
+    backend = min(found, key=lambda name: found[name][0])
+    return Gemm(backend, side, found[backend][1], partial(products[backend], a, b))
 
 
-def _rate(name: str, product: Product, a: NDArray[np.float32], b: NDArray[np.float32], repeats: int) -> GemmRate:
-    product(a, b)
+def _fastest_turn(multiply: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Seconds of the fastest turn and the cores that it kept busy."""
+    multiply()
     wall: list[float] = []
     cores: list[float] = []
     while len(wall) < repeats and not (len(wall) >= 3 and sum(wall) > SECONDS):
         start, spent = time.perf_counter(), time.process_time()
-        product(a, b)
+        multiply()
         wall.append(max(time.perf_counter() - start, 1e-9))
         cores.append((time.process_time() - spent) / wall[-1])
     best = int(np.argmin(wall))
-    return GemmRate(name, len(a), 2 * len(a) ** 3 / wall[best] / 1e9, cores[best])
+    return wall[best], cores[best]
 
 
 def onnxruntime_product(threads: int | None = None) -> Product:

@@ -24,7 +24,7 @@ from nafnet_deploy.parity.report import check_schema, read_report, size
 from nafnet_deploy.parity.tolerance import Limits
 from nafnet_deploy.tables import plain
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class BenchmarkRow:
     gmacs: float | None = None
     """Multiply-adds of the network for this input (10^9)."""
     floor_share: float | None = None
-    """Time of as many multiply-adds in a large float32 matrix product, over the median."""
+    """Time of as many multiply-adds in a large float32 matrix product over its own, by `GemmRate.share`."""
     limits: str = ""
     """Key of the report's limits to which its picture is held: the coarsest of `precision`, the baseline's and the
     graphs'. Empty in a report of before, where it is `precision`."""
@@ -95,7 +95,7 @@ class BenchmarkReport:
     noise: Noise | None = None
     """How quiet the machine was; None when it was not measured."""
     rate: GemmRate | None = None
-    """What the floor rests on."""
+    """The matrix product that the floor rests on; None where the multiply-adds are unknown."""
     gpu_before: DeviceState | None = None
     """The GPU before the first turn; None when there is none or it does not say."""
     gpu_after: DeviceState | None = None
@@ -182,7 +182,7 @@ class BenchmarkReport:
         table = Table(
             title=f"{self.model}, {size(self.shape)}, {self.scope}",
             caption=f"{SCOPES.get(self.scope, self.scope)}; FPS = 1000 / median ms x batch; floor: "
-            f"time of as many multiply-adds in a float32 matrix product over the median\n"
+            f"time of as many multiply-adds in a float32 matrix product of the same round, over the engine's\n"
             f"{machine(self.environment)}",
         )
         left = ("Engine", "Precision", "Outputs")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nafnet_deploy.benchmarks.device_state import read_device
-from nafnet_deploy.benchmarks.floor import GemmRate
+from nafnet_deploy.benchmarks.floor import Gemm, GemmRate
 from nafnet_deploy.benchmarks.noise import NoiseMeter
 from nafnet_deploy.benchmarks.precisions import arithmetic_of, coarsest, limits_of
 from nafnet_deploy.benchmarks.report import BenchmarkReport, BenchmarkRow
@@ -31,6 +31,8 @@ from nafnet_deploy.runtime.memory import available_memory, resident_memory
 PAUSE = 0.3
 """Seconds of rest before each turn: without it ONNX Runtime on two cores measured 10 to 20 % slower behind PyTorch
 than on its own."""
+GEMM = ""
+"""Label of the matrix product that takes its turns among the engines; no engine has it."""
 DEVICE_RUNS = 10
 """Runs behind each figure of the device's clock."""
 
@@ -48,7 +50,7 @@ def run_bench(
     pause: float = PAUSE,
     scope: str = FORWARD,
     manifest: ModelManifest | None = None,
-    rate: GemmRate | None = None,
+    gemm: Gemm | None = None,
     macs: Mapping[int, float] | None = None,
 ) -> BenchmarkReport:
     """Measures one turn of a scope with every engine at every iteration, in the order of `timing.grid_order`.
@@ -69,8 +71,9 @@ def run_bench(
         pause: seconds of rest before each turn (see `time_interleaved`).
         scope: what a turn includes, see `scopes.SCOPES`.
         manifest: contract of the graph; needed for the scope `end-to-end`.
-        rate: the machine's matrix-product rate; with `macs` it gives each engine's share of the floor.
-        macs: n -> multiply-adds of the network for this shape.
+        gemm: the machine's fastest matrix product; with `macs` it takes turns like an engine and gives each engine its
+            share of the floor.
+        macs: n -> multiply-adds of the network for this shape; without, `gemm` is not timed.
 
     Raises:
         UsageError: nothing to time.
@@ -85,28 +88,27 @@ def run_bench(
     batch = natural_batch(shape if scope == FORWARD else given, seed=0)
     turn_of = prepare(scope, shape, manifest)
     environment = read_environment(threads)
-    count = _counter((runs + warmup) * len(engines) * len(iterations), on_progress)
+    labels = (*engines, GEMM) if gemm is not None and macs else tuple(engines)
+    count = _counter((runs + warmup) * len(labels) * len(iterations), on_progress)
     before, meter = read_device(), NoiseMeter()
     with ExitStack() as stack:
         opened = _open(engines, iterations, turn_of, stack)
-        times = time_interleaved(
-            {key: ready.turn.timed for key, ready in opened.items()},
-            runs,
-            warmup,
-            count,
-            pause,
-            meter.read,
-            partial(grid_order, tuple(iterations), tuple(engines)),
-        )
+        turns: dict[tuple[int, str], Callable[[], object]] = {key: r.turn.timed for key, r in opened.items()}
+        if gemm is not None and macs:
+            turns |= {(n, GEMM): gemm.run for n in iterations}
+        order = partial(grid_order, tuple(iterations), labels)
+        taken = time_interleaved(turns, runs, warmup, count, pause, meter.read, order)
+        # A clock too coarse to see a turn would divide by zero later.
+        times = {key: tuple(max(ns, 1) / 1e6 for ns in turn) for key, turn in taken.items()}
         found = {
             key: _Measured(
                 ready,
-                # A clock too coarse to see a turn would divide by zero later.
-                tuple(max(ns, 1) / 1e6 for ns in times[key]),
+                times[key],
                 device_times(ready.engine, {ready.engine.inputs[0].name: batch}, DEVICE_RUNS),
             )
             for key, ready in opened.items()
         }
+    rate = gemm.rate({n: times[n, GEMM] for n in iterations}) if gemm is not None and macs else None
     bench = _Bench(precision, len(batch), rate, macs or {})
     rows = [row for n in iterations for row in bench.rows({label: found[n, label] for label in engines}, n)]
     return BenchmarkReport(
@@ -192,8 +194,7 @@ class _Bench:
         arithmetic = {
             label: arithmetic_of(found.ready.engine.name, self.precision) for label, found in measured.items()
         }
-        macs = self.macs.get(iteration)
-        floor_ms = None if macs is None or self.rate is None else self.rate.floor_ms(macs)
+        macs, rate = self.macs.get(iteration), self.rate
         rows = []
         for label, found in measured.items():
             # The baseline is compared with itself: a reference that is not finite agrees with nobody.
@@ -218,7 +219,7 @@ class _Bench:
                     build_ms=getattr(found.ready.engine, "build_ms", None),
                     device=found.device,
                     gmacs=None if macs is None else macs / 1e9,
-                    floor_share=None if floor_ms is None else floor_ms / summary.median_ms,
+                    floor_share=None if macs is None or rate is None else rate.share(iteration, macs, found.times_ms),
                     limits=limits,
                 )
             )

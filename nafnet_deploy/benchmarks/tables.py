@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from rich.table import Table
 
 from nafnet_deploy.benchmarks.report import BenchmarkReport, BenchmarkRow
@@ -62,3 +64,28 @@ def advice(report: BenchmarkReport, unrolled: str, split: str) -> str:
     else:
         choice = "They cost the same: take split where N varies from picture to picture, unrolled for one file"
     return f"Time of split over unrolled: {words}. {choice}."
+
+
+def against(report: BenchmarkReport, peer: str, labels: Collection[str]) -> str:
+    """How many times as fast as a peer other than the baseline engines of the same arithmetic are; empty without it.
+
+    Args:
+        report: a benchmark; nothing is said of rows that disagree with its baseline.
+        peer: label of the peer.
+        labels: of the engines to compare with it.
+    """
+    lines = []
+    for base in report.rows:
+        if base.label != peer or not base.agreement.passed:
+            continue
+        ratios = {
+            row.label: speed_ratio(base.rounds_ms, row.rounds_ms)
+            for row in report.rows
+            if (row.iteration, row.precision) == (base.iteration, base.precision)
+            and row.label in labels
+            and row.agreement.passed
+        }
+        words = "; ".join(f"{label} {r.median:.2f} ({r.low:.2f} to {r.high:.2f})" for label, r in ratios.items())
+        if words:
+            lines.append(f"Times as fast as {peer} at N = {base.iteration} (95 % interval): {words}.")
+    return "\n".join(lines)

@@ -15,7 +15,7 @@ import typer
 
 from nafnet_deploy.cli.bench_engines import SPLIT, Subject, check_names, choose, label_of, subject_of
 from nafnet_deploy.cli.bench_extras import (
-    measure_floor,
+    fastest_gemm,
     measure_processes,
     measure_profiles,
     measure_scale,
@@ -149,7 +149,7 @@ def _measure(
         wanted.pause,
         wanted.scope,
         manifest,
-        measure_floor(wanted.threads),
+        fastest_gemm(wanted.threads),
         {n: macs for n in steps if (macs := network_macs(subject, n)) is not None},
     )
     if wanted.memory:
@@ -179,7 +179,7 @@ def _judge(strict: bool, verdict: str, agree: bool = True) -> None:
 
 def _tell(report: BenchmarkReport, json_out: bool, validation: str, steps: Sequence[int]) -> None:
     from nafnet_deploy.benchmarks.claimed import claimed_table
-    from nafnet_deploy.benchmarks.tables import advice, cost_table
+    from nafnet_deploy.benchmarks.tables import advice, against, cost_table
 
     if json_out:
         print(report.to_json(), end="")
@@ -194,10 +194,12 @@ def _tell(report: BenchmarkReport, json_out: bool, validation: str, steps: Seque
             show(found.table())
     if words := advice(report, label_of("onnxruntime"), label_of(SPLIT)):
         say(words)
+    if words := against(report, label_of("onnxruntime-naive"), [label_of("onnxruntime"), label_of("openvino")]):
+        say(words)
     if report.rate is not None:
         say(
             f"Floor: {report.rate.gflops:.0f} GFLOP/s, the {report.rate.side}x{report.rate.side} float32 product of "
-            f"{report.rate.backend} on {report.rate.cores:.1f} cores."
+            f"{report.rate.backend} on {report.rate.cores:.1f} cores, in turn with the engines."
         )
     if report.noise is not None:
         say(report.noise.words())

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -15,7 +16,10 @@ from nafnet_deploy.cli.console import say
 from nafnet_deploy.errors import NafdeployError
 
 if TYPE_CHECKING:
-    from nafnet_deploy.benchmarks.floor import GemmRate, Product
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from nafnet_deploy.benchmarks.floor import Gemm, Product
     from nafnet_deploy.benchmarks.process_cost import ProcessCost
     from nafnet_deploy.benchmarks.profile import Profile
     from nafnet_deploy.benchmarks.recipe import BenchRecipe
@@ -28,27 +32,30 @@ PROFILE_RUNS = 5
 """Profiled passes after the first."""
 
 
-def measure_floor(threads: int | None) -> GemmRate | None:
-    """The best matrix-product rate of NumPy, ONNX Runtime and, where it is loaded already, PyTorch.
+def fastest_gemm(threads: int | None) -> Gemm | None:
+    """The best large matrix product of NumPy, ONNX Runtime and, where it is loaded already, PyTorch.
 
     With that number of threads, which cannot be asked of NumPy; None where nothing else is installed then.
     """
     import numpy as np
 
-    from nafnet_deploy.benchmarks.floor import measure_rate, onnxruntime_product
+    from nafnet_deploy.benchmarks.floor import fastest_product, onnxruntime_product
 
     products: dict[str, Product] = {} if threads else {"numpy": np.dot}
     with contextlib.suppress(ImportError):
         products["onnxruntime"] = onnxruntime_product(threads)
-    if "torch" not in sys.modules:
-        return measure_rate(products) if products else None
+    if "torch" in sys.modules:
+        products["pytorch"] = partial(_torch_product, threads)
+    return fastest_product(products) if products else None
+
+
+def _torch_product(threads: int | None, a: NDArray[np.float32], b: NDArray[np.float32]) -> object:
     import torch
 
-    products["pytorch"] = lambda a, b: torch.mm(torch.from_numpy(a), torch.from_numpy(b))
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        return measure_rate(products)
+        return torch.mm(torch.from_numpy(a), torch.from_numpy(b))
     finally:
         torch.set_num_threads(before)
 

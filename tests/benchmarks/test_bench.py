@@ -15,9 +15,11 @@ from rich.table import Table
 
 from nafnet_deploy.benchmarks import run
 from nafnet_deploy.benchmarks.claimed import claimed_table
+from nafnet_deploy.benchmarks.floor import Gemm
 from nafnet_deploy.benchmarks.report import BenchmarkReport
 from nafnet_deploy.benchmarks.run import run_bench
 from nafnet_deploy.benchmarks.statistics import frames_per_second, speed_ratio, summarize
+from nafnet_deploy.benchmarks.tables import against
 from nafnet_deploy.errors import ConfigError, EngineError, UsageError
 from nafnet_deploy.parity.compare import EngineFactory
 from tests import toy
@@ -57,6 +59,10 @@ def assert_consistent(report: BenchmarkReport) -> None:
         if row.speedup is not None:
             assert row.agreement.passed
             assert row.speedup == speed_ratio(baseline.rounds_ms, row.rounds_ms)
+        assert (row.floor_share is None) is (report.rate is None)
+        if report.rate is not None and row.gmacs is not None:
+            assert len(report.rate.rounds_ms[str(row.iteration)]) == len(row.rounds_ms)
+            assert row.floor_share == pytest.approx(report.rate.share(row.iteration, row.gmacs * 1e9, row.rounds_ms))
 
 
 def test_a_row_per_iteration_and_engine(report: BenchmarkReport) -> None:
@@ -66,6 +72,47 @@ def test_a_row_per_iteration_and_engine(report: BenchmarkReport) -> None:
     ]
     assert all(row.time.n == 5 and row.engine == "toy cpu" for row in report.rows)
     assert_consistent(report)
+
+
+def test_the_matrix_product_takes_its_turn_at_every_iteration_of_every_round() -> None:
+    turns: list[int] = []
+    gemm = Gemm("toy", 64, 1.0, lambda: turns.append(1))
+    report = run_bench(
+        engines(a=toy.network, b=toy.network),
+        "toy",
+        (1, 3),
+        (1, 3, 8, 8),
+        4,
+        2,
+        pause=0,
+        gemm=gemm,
+        macs={1: 1e6, 3: 2e6},
+    )
+    assert len(turns) == (4 + 2) * 2
+    assert report.rate is not None
+    assert set(report.rate.rounds_ms) == {"1", "3"}
+    assert [row.label for row in report.rows] == ["a", "b"] * 2
+    assert_consistent(report)
+    assert BenchmarkReport.from_json(report.to_json()) == report
+
+
+def test_without_the_networks_work_no_product_is_timed() -> None:
+    gemm = Gemm("toy", 64, 1.0, lambda: pytest.fail("it was timed"))
+    report = run_bench(engines(a=toy.network), "toy", (1,), (1, 3, 8, 8), 2, 0, pause=0, gemm=gemm)
+    assert report.rate is None
+    assert report.rows[0].floor_share is None
+
+
+def test_engines_are_compared_with_a_peer_that_is_not_the_baseline() -> None:
+    report = bench(base=toy.network, naive=toy.network, ours=toy.network, wrong=wrong_at_two)
+    words = against(report, "naive", ["ours", "wrong"]).splitlines()
+    assert [line.split(":")[0] for line in words] == [
+        f"Times as fast as naive at N = {n} (95 % interval)" for n in (1, 2, 3)
+    ]
+    ratio = speed_ratio(report.rows[1].rounds_ms, report.rows[2].rounds_ms)
+    assert f"ours {ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})" in words[0]
+    assert ["wrong" in line for line in words] == [True, False, True]  # its pictures disagree at N = 2
+    assert not against(report, "nobody", ["ours"])
 
 
 def test_the_headline_names_what_it_compares(report: BenchmarkReport) -> None:
@@ -193,7 +240,7 @@ def test_json_comes_back_equal(report: BenchmarkReport) -> None:
 
 def test_json_of_another_format(report: BenchmarkReport) -> None:
     with pytest.raises(ConfigError, match="format 2"):
-        BenchmarkReport.from_json(report.to_json().replace('"schema": 3', '"schema": 2'))
+        BenchmarkReport.from_json(report.to_json().replace('"schema": 4', '"schema": 2'))
     with pytest.raises(ConfigError, match="passed"):
         BenchmarkReport.from_json(report.to_json().replace('"passed": true', '"passed": false'))
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from nafnet_deploy.benchmarks.cost import CostModel, fit_cost
-from nafnet_deploy.benchmarks.floor import GemmRate, count_macs, measure_rate, onnxruntime_product
+from nafnet_deploy.benchmarks.floor import Gemm, count_macs, fastest_product, onnxruntime_product
 
 
 def graph_of(*weights: np.ndarray) -> bytes:
@@ -41,13 +41,32 @@ def test_a_channel_mean_written_as_a_convolution_is_no_work_of_the_network() -> 
 
 def test_the_fastest_library_sets_the_floor() -> None:
     turns: list[str] = []
-    rate = measure_rate({"numpy": np.dot, "other": lambda a, b: turns.append("other")}, side=64, repeats=2)
-    assert rate.backend == "other"  # it does nothing, so nobody is faster
+    gemm = fastest_product({"numpy": np.dot, "other": lambda a, b: turns.append("other")}, side=64, repeats=2)
+    assert gemm.backend == "other"  # it does nothing, so nobody is faster
     assert len(turns) == 3
+    gemm.run()
+    assert len(turns) == 4
 
 
-def test_the_floor_of_known_work() -> None:
-    assert GemmRate("x", 2048, 100.0, 2.0).floor_ms(5e9) == pytest.approx(100.0)
+def gemm_of(side: int) -> Gemm:
+    return Gemm("x", side, 2.0, lambda: None)
+
+
+def test_the_rate_is_the_median_of_all_turns() -> None:
+    rate = gemm_of(1000).rate({1: [10.0, 50.0], 2: [20.0]})
+    assert rate.gflops == pytest.approx(2e9 / 0.020 / 1e9)
+    assert rate.rounds_ms == {"1": (10.0, 50.0), "2": (20.0,)}
+
+
+def test_the_share_of_the_floor_of_known_work() -> None:
+    rate = gemm_of(1000).rate({3: [10.0] * 5})  # 1e9 multiply-adds in 10 ms
+    assert rate.share(3, 5e9, [100.0] * 5) == pytest.approx(0.5)
+
+
+def test_a_machine_that_slows_down_moves_the_floor_with_the_engines() -> None:
+    quiet, held_up = [10.0, 10.0, 10.0], [30.0, 30.0, 30.0, 30.0]
+    rate = gemm_of(1000).rate({1: quiet + held_up})
+    assert rate.share(1, 5e9, [100.0] * 3 + [300.0] * 4) == pytest.approx(0.5)
 
 
 def test_onnxruntimes_product_is_a_product() -> None:
