@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import gc
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from nafnet_deploy.config import ModelConfig
+    from nafnet_deploy.manifest import Bundle
+    from tests.exports import Exported
 
 Once = Callable[[str, Callable[[Path], object]], Path]
 # One thread per process, set before anything imports torch: the networks here are tiny, and on a busy machine
@@ -19,6 +27,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Time limits per example fail at random on a busy machine.
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
+
+
+def pytest_collection_finish() -> None:
+    """Takes what the imports made out of the garbage collector's sight: it would look through it time and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,3 +91,18 @@ def tiny_half(once: Once) -> Path:
     from tests.tiny import write_half
 
     return once("half", write_half) / "tiny-fp16.onnx"
+
+
+@pytest.fixture(scope="session")
+def exported(once: Once) -> Exported:
+    """`exported(config, precision="fp16")`: the graph of a network with seeded weights. Never change its files."""
+
+    def made(config: ModelConfig, **recipe: Any) -> Bundle:
+        from nafnet_deploy.manifest import open_bundle
+        from tests.exports import write_seeded
+
+        key = hashlib.sha256(repr((config, sorted(recipe.items()))).encode()).hexdigest()[:16]
+        folder = once(f"exported-{key}", lambda folder: write_seeded(folder, config, recipe))
+        return open_bundle(folder / "small.onnx")
+
+    return made

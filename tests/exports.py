@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nafnet_deploy.checkpoints.store import Checkpoint
+from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.export import run
 from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.manifest import Bundle
+from tests.weights import seeded, stir
+
+Exported = Callable[..., Bundle]
+"""The fixture `exported`: (config, **settings of the recipe) -> bundle."""
 
 
 def quick_export(checkpoint: Checkpoint, recipe: ExportRecipe, proof: bool = False, **options: Any) -> Bundle:
@@ -23,3 +30,9 @@ def quick_export(checkpoint: Checkpoint, recipe: ExportRecipe, proof: bool = Fal
             patch.setattr(run, "prove", lambda *_: {})
             patch.setattr(run, "prove_half", lambda *_: {})
         return run.export_bundle(checkpoint, recipe, **options)
+
+
+def write_seeded(folder: Path, config: ModelConfig, settings: dict[str, Any]) -> None:
+    """The bundle `small.onnx` of a network with the weights `stir(seeded(config))`, without its own proof."""
+    checkpoint = Checkpoint(stir(seeded(config)).state_dict(), config, "small", "", {"source": "tests"})
+    quick_export(checkpoint, ExportRecipe(output=str(folder / "small.onnx"), **settings))

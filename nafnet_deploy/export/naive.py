@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nafnet_deploy.errors import ExportError
-from nafnet_deploy.export.unroll import INPUT, OUTPUT, quiet
+from nafnet_deploy.export.unroll import INPUT, OUTPUT, quiet, uncollected
 from nafnet_deploy.models.registry import picture
 
 
@@ -34,7 +34,7 @@ def export_naively(network: nn.Module, iterations: int, shape: tuple[int, int, i
     Raises:
         ExportError: the exporter returned nothing.
     """
-    with quiet(), torch.no_grad():
+    with quiet(), uncollected(), torch.no_grad():
         program = torch.onnx.export(
             _Plain(network, iterations).eval(),
             (torch.rand(shape, generator=torch.Generator().manual_seed(0)),),

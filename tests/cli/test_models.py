@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nafnet_deploy import model_list
-from nafnet_deploy.checkpoints.store import Checkpoint
 from nafnet_deploy.config import ARCHITECTURES, TASKS, ModelConfig
 from nafnet_deploy.engines.registry import ENGINES, open_engine
 from nafnet_deploy.errors import ConfigError
-from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.export.split import check_splits
 from nafnet_deploy.model_list import list_models, supported
 from nafnet_deploy.presets import PRESETS, Preset
 from nafnet_deploy.released import released_models
 from tests.cli.conftest import Command
-from tests.exports import quick_export
+from tests.exports import Exported
 from tests.variants import ALL_IN_ONE, PLAIN, RESTORMER, RR, STEREO, variant
-from tests.weights import seeded, stir
 
 SMALL = {
     "nafnet": PLAIN,
@@ -81,10 +77,9 @@ def test_there_is_a_small_one_of_every_architecture() -> None:
 
 
 @pytest.mark.parametrize("name", [*SMALL, "nafft"])
-def test_engines_of_this_machine_run_what_the_list_says(name: str, tmp_path: Path) -> None:
+def test_engines_of_this_machine_run_what_the_list_says(name: str, exported: Exported) -> None:
     config: ModelConfig = SMALL[name] if name in SMALL else variant(name)
-    checkpoint = Checkpoint(stir(seeded(config)).state_dict(), config, "small", "", {"source": "test"})
-    bundle = quick_export(checkpoint, ExportRecipe(output=str(tmp_path)))
+    bundle = exported(config)
     x = np.random.default_rng(0).random((1, config.planes, 32, 48), np.float32)
     pictures = []
     for engine in ("onnxruntime", "openvino"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from nafnet_deploy.config import ModelConfig
 from nafnet_deploy.engines import openvino_norms
 from nafnet_deploy.engines.openvino_norms import fuse_norms
 from nafnet_deploy.export.recipe import ExportRecipe
-from tests.exports import quick_export
+from tests.exports import Exported, quick_export
 from tests.variants import ALL_IN_ONE, PLAIN, RESTORMER, RR, STEREO, variant
 from tests.weights import seeded, stir
 
@@ -30,16 +29,8 @@ NETWORKS = {
     "stereo": STEREO,
     "restormer": RESTORMER,
     "all in one": ALL_IN_ONE,
-    "filters between the levels": variant("fft skips", reasoning=True),
+    "filters between the levels": dataclasses.replace(variant("fft skips", True), positions=("encoder",), iterations=1),
 }
-
-
-def graph(config: ModelConfig, folder: Path, change: Callable[[Any], None] = lambda network: None) -> Path:
-    network = stir(seeded(config))
-    with torch.no_grad():
-        change(network)
-    checkpoint = Checkpoint(network.state_dict(), config, "n", "denoising", {"source": "tests"})
-    return quick_export(checkpoint, ExportRecipe(output=str(folder / "n.onnx"))).graph
 
 
 def read(path: Path) -> tuple[Any, Any, int]:
@@ -62,31 +53,31 @@ def noise(config: ModelConfig) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("config", NETWORKS.values(), ids=NETWORKS)
-def test_no_network_changes_its_picture(config: ModelConfig, tmp_path: Path) -> None:
-    plain, fused, count = read(graph(config, tmp_path))
+def test_no_network_changes_its_picture(config: ModelConfig, exported: Exported) -> None:
+    plain, fused, count = read(exported(config).graph)
     assert len(kinds(fused, "NormalizeL2")) == count > 0
     batch = noise(config)
     assert np.abs(outputs(plain, batch) - outputs(fused, batch)).max() < 2e-5
 
 
 @pytest.mark.parametrize("config", [PLAIN, RR, STEREO], ids=["plain", "units everywhere", "stereo"])
-def test_every_norm_of_a_block_is_fused(config: ModelConfig, tmp_path: Path) -> None:
+def test_every_norm_of_a_block_is_fused(config: ModelConfig, exported: Exported) -> None:
     """Two per NAFBlock; what is left are the pair norms of units and the attention of stereo networks."""
-    plain, fused, count = read(graph(config, tmp_path))
+    plain, fused, count = read(exported(config).graph)
     units = len(config.positions) * config.iterations if config.architecture == "nafnet-rr" else 0
     blocks = sum((*config.encoder_blocks, config.middle_blocks, *config.decoder_blocks))
     assert count >= 2 * (blocks + units * config.reasoning_blocks)
     assert len(kinds(plain, "Sqrt")) - len(kinds(fused, "Sqrt")) == count
 
 
-def lift(network: Any) -> None:
-    network.intro.bias += 300
-
-
 def test_a_mean_that_dwarfs_the_deviations_is_no_part_of_the_norm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = graph(PLAIN, tmp_path, lift)
+    network = stir(seeded(PLAIN))
+    assert isinstance(network.intro, torch.nn.Conv2d)
+    network.intro.bias.data += 300
+    checkpoint = Checkpoint(network.state_dict(), PLAIN, "lifted", "denoising", {"source": "tests"})
+    path = quick_export(checkpoint, ExportRecipe(output=str(tmp_path))).graph
     plain, fused, count = read(path)
     batch = noise(PLAIN)
     expected = outputs(plain, batch)
@@ -97,14 +88,13 @@ def test_a_mean_that_dwarfs_the_deviations_is_no_part_of_the_norm(
     assert np.abs(outputs(read(path)[1], batch) - expected).max() > 1e-4 * scale
 
 
-def test_weights_that_iterations_share_stay_shared(tmp_path: Path) -> None:
+def test_weights_that_iterations_share_stay_shared(exported: Exported) -> None:
     def size(model: Any) -> int:
         return sum(op.get_byte_size() for op in kinds(model, "Constant"))
 
     def grown(iterations: int) -> int:
-        folder = tmp_path / str(iterations)
-        folder.mkdir()
-        plain, fused, _ = read(graph(dataclasses.replace(RR, iterations=iterations), folder))
+        config = dataclasses.replace(RR, positions=("middle",), iterations=iterations)
+        plain, fused, _ = read(exported(config).graph)
         folding = Manager()
         folding.register_pass(ConstantFolding())  # OpenVINO does it to every graph, and unshares the biases
         folding.run_passes(plain)
@@ -113,8 +103,8 @@ def test_weights_that_iterations_share_stay_shared(tmp_path: Path) -> None:
     assert grown(5) - grown(1) < 4 * 1000
 
 
-def test_a_norm_whose_first_channel_somebody_reads_is_left_alone(tmp_path: Path) -> None:
-    path = graph(PLAIN, tmp_path)
+def test_a_norm_whose_first_channel_somebody_reads_is_left_alone(exported: Exported) -> None:
+    path = exported(PLAIN).graph
     count = fuse_norms(openvino.Core().read_model(path))
     model = openvino.Core().read_model(path)
     norm = next(norm for op in model.get_ops() if (norm := openvino_norms._norm(op)) is not None)

@@ -11,16 +11,13 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from nafnet_deploy.checkpoints.store import Checkpoint
 from nafnet_deploy.engines.cut import graph_of_iterations
-from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.manifest import bundle_file, open_bundle
-from tests.exports import quick_export
-from tests.variants import RESTORMER, STEREO, variant
-from tests.weights import seeded, stir
+from tests.exports import Exported
+from tests.variants import RESTORMER, RR, STEREO, variant
 
 KINDS = {
-    "reasoning": variant("swiglu", True),
+    "reasoning": RR,
     "spectrum": variant("spectrum"),
     "stereo": STEREO,
     "restormer": RESTORMER,
@@ -40,9 +37,8 @@ def evaluated(word: str, sizes: dict[str, int]) -> int:
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_every_size_is_that_of_the_value_when_it_runs(name: str, precision: str, tmp_path: Path) -> None:
-    checkpoint = Checkpoint(stir(seeded(KINDS[name])).state_dict(), KINDS[name], "sizes", "", {"source": "test"})
-    bundle = quick_export(checkpoint, ExportRecipe(precision=precision, output=str(tmp_path)))
+def test_every_size_is_that_of_the_value_when_it_runs(name: str, precision: str, exported: Exported) -> None:
+    bundle = exported(KINDS[name], precision=precision)
     model = onnx.load(bundle.graph)
     words = {v.name: v.type.tensor_type for v in model.graph.value_info}
     maps = [n for node in model.graph.node if node.op_type == "Conv" for n in node.output]

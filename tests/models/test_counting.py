@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from nafnet_deploy.benchmarks.floor import count_macs
-from nafnet_deploy.checkpoints.store import Checkpoint
 from nafnet_deploy.config import ModelConfig
-from nafnet_deploy.export.recipe import ExportRecipe
 from nafnet_deploy.models.counting import count
 from nafnet_deploy.models.registry import build, picture
 from nafnet_deploy.presets import preset
-from tests.exports import quick_export
+from tests.exports import Exported
 from tests.variants import PLAIN, RR, STEREO
-from tests.weights import seeded, stir
 
 
 @pytest.mark.parametrize(
@@ -45,13 +41,11 @@ def test_blocks_that_repeat_count_as_often_as_they_stand_there(config: ModelConf
     assert count(config, 16, 24).macs * 2 == counter.get_total_flops()
 
 
-def test_the_graph_has_as_many_less_what_the_iterations_share(tmp_path: Path) -> None:
+def test_the_graph_has_as_many_less_what_the_iterations_share(exported: Exported) -> None:
     config = dataclasses.replace(RR, positions=("middle",), iterations=3)
-    checkpoint = Checkpoint(stir(seeded(config)).state_dict(), config, "counted", "", {"source": "test"})
-    bundle = quick_export(checkpoint, ExportRecipe(output=str(tmp_path)))
     c, pixels = 4 * config.width, 32 * 48 // 16
     shared = 2 * c * c * pixels  # the conv on what entered the unit, which runs once in place of three times
-    assert count_macs(bundle.graph, (1, 3, 32, 48)) == count(config, 32, 48).macs - 2 * shared
+    assert count_macs(exported(config).graph, (1, 3, 32, 48)) == count(config, 32, 48).macs - 2 * shared
 
 
 def test_do_conv_costs_parameters_and_no_multiply_adds() -> None:
