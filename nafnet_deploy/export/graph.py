@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from fractions import Fraction
 
 import numpy as np
 import onnx
-import onnx_ir as ir
-from onnxscript import optimizer
 
 from nafnet_deploy.errors import ExportError
+from nafnet_deploy.export.sizes import inferred
 from nafnet_deploy.manifest import TensorSpec
-
-FOLDED = 2**24
-"""Most values of a constant that is worked out while a graph is measured."""
 
 
 def finish(model: onnx.ModelProto, name: str, output_shape: Sequence[int | str], keep: Iterable[str]) -> None:
     """Turns the exporter's graph into the product, in place.
 
     Takes out the outputs not in `keep`, the exporter's stack traces (they make up most of a small file) and the
-    intermediate shapes (`name_sizes` writes others), then names the output's dimensions.
+    intermediate shapes (`sizes.name_sizes` writes others), then names the output's dimensions.
 
     Args:
         model: the graph.
@@ -118,7 +113,7 @@ def activation_bytes_per_pixel(model: onnx.ModelProto, sizes: Mapping[str, int])
         Bytes per pixel.
     """
     whole = inferred(model, sizes)
-    weights = {w.name for w in whole.initializer}
+    weights = {w.name for w in model.graph.initializer}
     size = {
         v.name: _bytes(v)
         for v in (*whole.value_info, *whole.input, *whole.output)
@@ -127,7 +122,7 @@ def activation_bytes_per_pixel(model: onnx.ModelProto, sizes: Mapping[str, int])
     last_use = {name: i for i, node in enumerate(whole.node) for name in node.input}
     end = len(whole.node)
     last_use.update({o.name: end for o in whole.output})
-    alive = {i.name: size[i.name] for i in whole.input}
+    alive = {i.name: size[i.name] for i in model.graph.input}
     peak = sum(alive.values())
     for i, node in enumerate(whole.node):
         alive.update({name: size[name] for name in node.output})
@@ -146,7 +141,7 @@ def half_share(model: onnx.ModelProto, sizes: Mapping[str, int]) -> float:
         sizes: values for the free dimensions, by name.
     """
     whole = inferred(model, sizes)
-    weights = {w.name: w for w in whole.initializer}
+    weights = {w.name: w for w in model.graph.initializer}
     values = {v.name: v for v in (*whole.value_info, *whole.output)}
     total = half = 0
     for node in whole.node:
@@ -181,68 +176,6 @@ def _widen(tensor: onnx.TensorProto) -> None:
     if tensor.data_type == onnx.TensorProto.FLOAT16:
         array = onnx.numpy_helper.to_array(tensor).astype(np.float32)
         tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
-
-
-def inferred(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.GraphProto:
-    """The graph with `sizes` in place of its free dimensions and the type and shape of every value."""
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    for value in (*fixed.graph.input, *fixed.graph.output):
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in sizes:
-                dim.dim_value = sizes[dim.dim_param]
-            elif dim.dim_param:  # of an output: it is worked out
-                dim.Clear()
-    # Shapes that are computed in the graph (the matrices of a Fourier transform) are constants now; ONNX's own
-    # inference does not follow them.
-    folded = ir.from_proto(fixed)
-    optimizer.fold_constants(folded, input_size_limit=FOLDED, output_size_limit=FOLDED)
-    return onnx.shape_inference.infer_shapes(ir.to_proto(folded), data_prop=True).graph
-
-
-def name_sizes(model: onnx.ModelProto, side: int) -> None:
-    """Writes type and shape of every value into the graph, in place; sizes that follow from a free one as `height/4`.
-
-    Without them ONNX Runtime does not know that two maps of free size are of one size, and multiplies and adds them
-    outside its blocked layout. A size is named after the free one that it grows with in proportion, found by making
-    each of them larger by a factor of its own; one that grows otherwise (W/2 + 1 of a Fourier transform) has no name.
-
-    Args:
-        model: a graph whose first input is [B, C, H, W].
-        side: height and width that it takes (pixels).
-    """
-    shape = [(d.dim_param, d.dim_value) for d in model.graph.input[0].type.tensor_type.shape.dim]
-    small = {name: size for (name, _), size in zip(shape, (2, 0, side, side), strict=True) if name}
-    factors = dict(zip(small, (2, 3, 5), strict=False))
-    shapes = [_shapes(inferred(model, sizes)) for sizes in (small, {n: factors[n] * small[n] for n in small})]
-    ends = {value.name for value in (*model.graph.input, *model.graph.output)}
-    del model.graph.value_info[:]
-    for name in (name for node in model.graph.node for name in node.output):
-        if name in ends or any(name not in found for found in shapes):
-            continue
-        (kind, before), (_, after) = (found[name] for found in shapes)
-        dims: list[int | str | None] = list(before)
-        for axis, (size, larger) in enumerate(zip(before, after, strict=True)):
-            if size != larger:
-                word = next((n for n in small if size * factors[n] == larger), None)
-                dims[axis] = None if word is None else _scaled(word, Fraction(size, small[word]))
-        model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, kind, dims))
-
-
-def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, list[int]]]:
-    """Element type and shape of the values for which both are known."""
-    found = {}
-    for value in graph.value_info:
-        tensor = value.type.tensor_type
-        if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
-            found[value.name] = tensor.elem_type, [dim.dim_value for dim in tensor.shape.dim]
-    return found
-
-
-def _scaled(name: str, ratio: Fraction) -> str:
-    up = f"*{ratio.numerator}" if ratio.numerator != 1 else ""
-    down = f"/{ratio.denominator}" if ratio.denominator != 1 else ""
-    return name + up + down
 
 
 def _bytes(value: onnx.ValueInfoProto) -> int:

@@ -26,6 +26,7 @@ from nafnet_deploy.export.precision import agreement, plan_half, round_weights, 
 from nafnet_deploy.export.proof import prove, prove_half
 from nafnet_deploy.export.ranges import scan
 from nafnet_deploy.export.recipe import ExportRecipe
+from nafnet_deploy.export.sizes import name_sizes
 from nafnet_deploy.export.split import Stepped, check_splits, split_graph
 from nafnet_deploy.export.unroll import OUTPUT, to_onnx, unroll
 from nafnet_deploy.manifest import Bundle, ModelManifest, PartSpec, bundle_file, open_bundle, part_suffix, sha256_of
@@ -96,7 +97,7 @@ def export_bundle(
                 made = unroll(module, config, iterations, *traced, recipe.opset)
             model = _graph(made, checkpoint.name, scaled(shape, config.scale))
             if not recipe.tlc or recipe.size() is not None:  # else a window covers small pictures and not large ones
-                graph.name_sizes(model, 8 * config.size_multiple)
+                name_sizes(model, 8 * config.size_multiple)
             graph.check(model)
             if recipe.mode == "split":
                 return model, _write_parts(split_graph(model, shape[0]), draft)

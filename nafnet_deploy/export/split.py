@@ -107,7 +107,7 @@ def split_graph(model: onnx.ModelProto, batch: int | str) -> dict[str, onnx.Mode
     """Cuts the graph of a `Stepped` network in three.
 
     Args:
-        model: the graph, with the sizes of its values (`graph.name_sizes`), which carry the names of `Stepped.taps`.
+        model: the graph, with the sizes of its values (`sizes.name_sizes`), which carry the names of `Stepped.taps`.
         batch: B of the input; a word is a free dimension.
 
     Returns:

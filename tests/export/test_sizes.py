@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from nafnet_deploy.engines.cut import graph_of_iterations
+from nafnet_deploy.export.graph import activation_bytes_per_pixel
 from nafnet_deploy.manifest import bundle_file, open_bundle
 from tests.exports import Exported
 from tests.variants import RESTORMER, RR, STEREO, variant
@@ -58,6 +59,15 @@ def test_every_size_is_that_of_the_value_when_it_runs(name: str, precision: str,
             for dim, size in zip(known.shape.dim, array.shape, strict=True):
                 said = evaluated(dim.dim_param, sizes) if dim.dim_param else dim.dim_value
                 assert said in (size, 0), (value, dim, size)
+
+
+def test_figures_of_memory_do_not_depend_on_the_names_of_sizes(exported: Exported) -> None:
+    """A name that the inference cannot work out, as in a Fourier transform, once counted as no memory at all."""
+    bundle = exported(variant("nafft"))
+    model = onnx.load(bundle.graph)
+    del model.graph.value_info[:]
+    figure = activation_bytes_per_pixel(model, {"batch": 1, "height": 128, "width": 128})
+    assert bundle.manifest.activation_bytes_per_pixel == figure > 0
 
 
 def operators(graph: bytes, folder: Path, fixed: dict[str, int]) -> Counter[str]:
