@@ -22,12 +22,14 @@ def inferred(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.GraphProt
     Its large weights are inputs behind the graph's own, without their values: these tell nothing and would be copied
     several times.
     """
-    weights = model.graph.initializer
-    small = [w for w in weights if math.prod(w.dims) <= LARGE]
-    large = [
-        onnx.helper.make_tensor_value_info(w.name, w.data_type, w.dims) for w in weights if math.prod(w.dims) > LARGE
-    ]
     graph = model.graph
+    small = [w for w in graph.initializer if math.prod(w.dims) <= LARGE]
+    large = [
+        onnx.helper.make_tensor_value_info(w.name, w.data_type, w.dims)
+        for w in graph.initializer
+        if math.prod(w.dims) > LARGE
+    ]
+    # The names of inner sizes stay behind: the inference takes them for sizes that it need not work out.
     copy = onnx.helper.make_graph(graph.node, graph.name, [*graph.input, *large], graph.output, small)
     fixed = onnx.helper.make_model(copy, opset_imports=model.opset_import, ir_version=model.ir_version)
     for value in (*fixed.graph.input, *fixed.graph.output):

@@ -127,7 +127,7 @@ def uncollected() -> Iterator[None]:
     """Holds Python's garbage collector back.
 
     The exporter makes hundreds of thousands of objects and keeps them to its end: looking through them again and again
-    takes a third of its time and frees next to nothing.
+    takes up to a third of its time and frees next to nothing.
     """
     was_on = gc.isenabled()
     gc.disable()

@@ -29,7 +29,7 @@ NETWORKS = {
     "stereo": STEREO,
     "restormer": RESTORMER,
     "all in one": ALL_IN_ONE,
-    "filters between the levels": dataclasses.replace(variant("fft skips", True), positions=("encoder",), iterations=1),
+    "filters between the levels": variant("fft skips", reasoning=True),
 }
 
 
@@ -93,8 +93,7 @@ def test_weights_that_iterations_share_stay_shared(exported: Exported) -> None:
         return sum(op.get_byte_size() for op in kinds(model, "Constant"))
 
     def grown(iterations: int) -> int:
-        config = dataclasses.replace(RR, positions=("middle",), iterations=iterations)
-        plain, fused, _ = read(exported(config).graph)
+        plain, fused, _ = read(exported(dataclasses.replace(RR, iterations=iterations)).graph)
         folding = Manager()
         folding.register_pass(ConstantFolding())  # OpenVINO does it to every graph, and unshares the biases
         folding.run_passes(plain)

@@ -48,7 +48,7 @@ def test_filters_compute_in_float32_under_autocast() -> None:
 
 
 def test_do_conv_leaves_no_trace_in_the_graph() -> None:
-    over = dataclasses.replace(variant("nafft", reasoning=True), positions=("middle",))
+    over = variant("nafft", reasoning=True)
     plain = dataclasses.replace(over, do_conv=False)
     network, x = stir(seeded(over)).eval(), torch.rand(1, 3, 16, 16)
     kinds = []

@@ -15,10 +15,10 @@ from nafnet_deploy.engines.cut import graph_of_iterations
 from nafnet_deploy.export.graph import activation_bytes_per_pixel
 from nafnet_deploy.manifest import bundle_file, open_bundle
 from tests.exports import Exported
-from tests.variants import RESTORMER, RR, STEREO, variant
+from tests.variants import RESTORMER, STEREO, variant
 
 KINDS = {
-    "reasoning": RR,
+    "reasoning": variant("swiglu", True),
     "spectrum": variant("spectrum"),
     "stereo": STEREO,
     "restormer": RESTORMER,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -15,6 +14,7 @@ from PIL import Image
 
 from nafnet_deploy.checkpoints.store import Checkpoint, load_checkpoint, save_checkpoint
 from nafnet_deploy.cli import execute
+from nafnet_deploy.config import POSITIONS
 from nafnet_deploy.engines.base import restore_batch
 from nafnet_deploy.engines.registry import open_engine
 from nafnet_deploy.export.fold import fold
@@ -34,17 +34,12 @@ from tests.variants import PARTS, RR, variant
 from tests.weights import seeded, stir
 
 BOTH = list(product(PARTS, (False, True)))
-SHALLOW: dict[str, Any] = {
-    "encoder_blocks": (1,),
-    "decoder_blocks": (1,),
-    "positions": ("middle",),
-    "reasoning_blocks": 0,
-}
-"""Enough for a graph: the folded forms at all places are compared here without one."""
 
 
-def checkpoint_of(name: str, reasoning: bool, **changes: Any) -> Checkpoint:
-    config = dataclasses.replace(variant(name, reasoning), **changes)
+def checkpoint_of(name: str, reasoning: bool, positions: tuple[str, ...] = POSITIONS) -> Checkpoint:
+    config = variant(name, reasoning)
+    if reasoning:
+        config = dataclasses.replace(config, positions=positions)
     return Checkpoint(stir(seeded(config)).state_dict(), config, "variant", "", {"source": "test"})
 
 
@@ -62,8 +57,8 @@ def test_folded_form_gives_the_same_pictures(name: str, reasoning: bool) -> None
 
 @pytest.mark.parametrize(("name", "reasoning"), [*((name, True) for name in PARTS), ("wide baseline", False)])
 def test_checkpoint_becomes_a_graph_that_agrees_with_the_formulas(name: str, reasoning: bool, tmp_path: Path) -> None:
-    shallow = SHALLOW if reasoning else {}
-    save_checkpoint(checkpoint_of(name, reasoning, **shallow), tmp_path / "variant.safetensors")
+    # one place is enough for the graph: the folded forms of all places were compared above
+    save_checkpoint(checkpoint_of(name, reasoning, ("middle",)), tmp_path / "variant.safetensors")
     checkpoint = load_checkpoint(tmp_path / "variant.safetensors")
     bundle = quick_export(checkpoint, ExportRecipe(output=str(tmp_path)))
     x = natural_batch((3, 3, 32, 48), 1)
@@ -77,7 +72,7 @@ def test_checkpoint_becomes_a_graph_that_agrees_with_the_formulas(name: str, rea
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_enlarging_network_becomes_a_graph(precision: str, tmp_path: Path) -> None:
-    config = dataclasses.replace(RR, **SHALLOW, scale=3)
+    config = dataclasses.replace(RR, positions=("middle",), scale=3)
     checkpoint = Checkpoint(stir(seeded(config)).state_dict(), config, "enlarging", "", {"source": "test"})
     bundle = quick_export(checkpoint, ExportRecipe(precision=precision, output=str(tmp_path)), proof=True)
     manifest = bundle.manifest
@@ -97,7 +92,7 @@ def test_enlarging_network_becomes_a_graph(precision: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", PARTS)
 def test_half_graph_is_typed_and_stays_above_60_db(name: str) -> None:
-    config = dataclasses.replace(variant(name, reasoning=True), **SHALLOW)
+    config = dataclasses.replace(variant(name, reasoning=True), positions=("middle",))
     network = stir(seeded(config)).eval()
     x = natural_batch((1, 3, 16, 16), 1)
     folded = fold(network)
